@@ -1,0 +1,188 @@
+-- Taking work: a claim is one short transaction, in READ COMMITTED.
+
+-- Called by claim(). Puts messages whose time has come in line; each takes its lane as an enqueue does.
+create or replace function chatsync.promote(p_queue text) returns void
+language plpgsql
+set search_path = pg_catalog
+as $$
+declare
+  v_due bigint[];
+begin
+  select array_agg(d.id) into v_due
+  from (
+    select id
+    from chatsync.message_queue
+    where queue = p_queue and status in ('scheduled', 'retrying') and scheduled_at <= chatsync.now()
+    order by scheduled_at
+    limit 500
+    for no key update skip locked
+  ) as d;
+  if v_due is null then
+    return;
+  end if;
+  perform chatsync.hold_lanes(
+    p_queue, array_agg(tenant_id), array_agg(inbox_id), array_agg(ordering_key), array_agg(priority))
+  from chatsync.message_queue
+  where id = any (v_due) and status = 'scheduled';
+  update chatsync.message_queue set status = 'pending' where id = any (v_due);
+end
+$$;
+
+-- Called by claim(). Takes the turns of some free lanes and, in a later statement, up to p_limit of
+-- their first messages. Rows must be read in a newer snapshot than the turns: an older one may show
+-- messages as taken that the last holder has just released, and a later one would overtake them.
+create or replace function chatsync.claim_from_lanes(
+  p_queue text, p_worker_id bigint, p_lease_id bigint, p_limit integer, p_is_suspect boolean
+) returns bigint[]
+language plpgsql
+set search_path = pg_catalog
+as $$
+declare
+  v_lanes text[];
+  v_used text[];
+  v_ids bigint[];
+  v_claimed bigint[] := '{}';
+  -- Few lanes often fill a batch; locking a turn that is not used costs a write.
+  v_turns integer := case when p_is_suspect then 1 else 16 end;
+begin
+  loop
+    select array_agg(t.lane order by t.position) into v_lanes
+    from (
+      select t.lane, row_number() over () as position
+      from (
+        select lane
+        from chatsync.lane_turns
+        where queue = p_queue and is_suspect = p_is_suspect and lease_id is null
+          and ready_at <= chatsync.now()
+        order by priority desc, ready_at, turn
+        limit v_turns
+        for update skip locked
+      ) as t
+    ) as t;
+    exit when v_lanes is null;
+
+    with taken as materialized (
+      select l.lane, l.position, m.id
+      from unnest(v_lanes) with ordinality as l (lane, position)
+      cross join lateral (
+        select id
+        from chatsync.message_queue
+        where lane_key = l.lane and status in ('pending', 'retrying')
+        order by id
+        limit p_limit - cardinality(v_claimed)
+        for no key update
+      ) as m
+      limit p_limit - cardinality(v_claimed)
+    )
+    select array_agg(id), array_agg(distinct lane) into v_ids, v_used from taken;
+
+    if v_ids is not null then
+      v_claimed := v_claimed || v_ids;
+      update chatsync.lane_turns set lease_id = p_lease_id, worker_id = p_worker_id
+      where lane = any (v_used);
+    end if;
+    if cardinality(v_claimed) >= p_limit then
+      exit;
+    end if;
+    -- Every lane was looked at: one that gave nothing has nothing, and its turn goes.
+    select array_agg(l.lane) into v_lanes
+    from unnest(v_lanes) as l (lane)
+    where v_used is null or not l.lane = any (v_used);
+    if v_lanes is not null then
+      perform chatsync.let_lanes_go(v_lanes);
+    end if;
+    exit when p_is_suspect or v_used is null;
+    v_turns := least(v_turns * 2, p_limit);
+  end loop;
+  return v_claimed;
+end
+$$;
+
+-- Called by claim() for messages without a key.
+create or replace function chatsync.claim_keyless(p_queue text, p_limit integer, p_is_suspect boolean)
+returns bigint[]
+language plpgsql
+set search_path = pg_catalog
+as $$
+begin
+  if p_is_suspect then
+    return (
+      select array_agg(m.id)
+      from (
+        select id
+        from chatsync.message_queue
+        where queue = p_queue and ordering_key is null and status = 'pending' and deaths > 0
+        order by id
+        limit 1
+        for no key update skip locked
+      ) as m);
+  end if;
+  return (
+    select array_agg(m.id)
+    from (
+      select id
+      from chatsync.message_queue
+      where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
+      order by priority desc, id
+      limit p_limit
+      for no key update skip locked
+    ) as m);
+end
+$$;
+
+-- Leases up to p_limit messages to a worker; no row when nothing is due. What a dead worker held
+-- comes alone, as a batch of one, so that it takes nobody with it if it kills again.
+create or replace function chatsync.claim(p_queue text, p_worker_id bigint, p_limit integer default 100)
+returns setof chatsync.message_queue
+language plpgsql
+set search_path = pg_catalog
+as $$
+declare
+  v_lease_id bigint := nextval('chatsync.leases');
+  v_ids bigint[];
+begin
+  perform chatsync.promote(p_queue);
+  v_ids := chatsync.claim_from_lanes(p_queue, p_worker_id, v_lease_id, 1, true);
+  if cardinality(v_ids) = 0 then
+    v_ids := coalesce(chatsync.claim_keyless(p_queue, 1, true), '{}');
+  end if;
+  if cardinality(v_ids) = 0 then
+    v_ids := chatsync.claim_from_lanes(p_queue, p_worker_id, v_lease_id, p_limit, false);
+    if cardinality(v_ids) < p_limit then
+      v_ids := v_ids || coalesce(
+        chatsync.claim_keyless(p_queue, p_limit - cardinality(v_ids), false), '{}');
+    end if;
+  end if;
+  if cardinality(v_ids) = 0 then
+    return;
+  end if;
+  return query
+  with claimed as (
+    update chatsync.message_queue
+    set status = 'processing', lease_id = v_lease_id, worker_id = p_worker_id,
+      retry_count = retry_count + 1, processed_at = chatsync.now()
+    where id = any (v_ids)
+    returning *
+  )
+  select * from claimed order by id;
+end
+$$;
+
+-- When the next message of a queue becomes due, or null: until then an idle worker may sleep.
+create or replace function chatsync.next_ready_at(p_queue text) returns timestamptz
+language sql stable
+set search_path = pg_catalog
+as $$
+  select least(
+    (select min(scheduled_at) from chatsync.message_queue
+      where queue = p_queue and status in ('scheduled', 'retrying')),
+    (select min(ready_at) from chatsync.lane_turns where queue = p_queue and lease_id is null))
+$$;
+
+grant execute on function
+  chatsync.promote(text),
+  chatsync.claim_from_lanes(text, bigint, bigint, integer, boolean),
+  chatsync.claim_keyless(text, integer, boolean),
+  chatsync.claim(text, bigint, integer),
+  chatsync.next_ready_at(text)
+to chatsync_worker;

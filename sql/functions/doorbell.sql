@@ -1,0 +1,27 @@
+-- The doorbell of foreign writers: psql and other languages. chatsync's own connections set
+-- chatsync.doorbell to off and ring after their commits, since NOTIFY in a writing transaction
+-- holds a cluster-wide lock until the commit is flushed.
+
+create or replace function chatsync.ring() returns trigger
+language plpgsql
+set search_path = pg_catalog
+as $$
+begin
+  perform pg_notify('chatsync', '');
+  return null;
+end
+$$;
+
+create or replace trigger message_queue_rings
+after insert on chatsync.message_queue
+for each statement
+when (current_setting('chatsync.doorbell', true) is distinct from 'off')
+execute function chatsync.ring();
+
+create or replace trigger outbox_rings
+after insert on chatsync.outbox
+for each statement
+when (current_setting('chatsync.doorbell', true) is distinct from 'off')
+execute function chatsync.ring();
+
+grant execute on function chatsync.ring() to public;

@@ -1,0 +1,175 @@
+-- Lanes: one row per ordering key that has work, and its turn.
+
+-- The lane of a key. Queue and tenant hold no slash, so that two keys never share a lane.
+create or replace function chatsync.lane(p_queue text, p_tenant_id text, p_ordering_key text)
+returns text
+language sql immutable parallel safe
+return p_queue || '/' || p_tenant_id || '/' || p_ordering_key;
+
+-- Called before messages with a key are inserted, one array position a message. Holds each lane for
+-- key share until the transaction ends, makes the missing ones, and sees that each has a turn.
+-- Lock order: lanes by name. Raises CS003 outside READ COMMITTED.
+create or replace function chatsync.hold_lanes(
+  p_queue text, p_tenant_ids text[], p_inbox_ids bigint[], p_ordering_keys text[], p_priorities smallint[]
+) returns void
+language plpgsql
+set search_path = pg_catalog
+as $$
+declare
+  v_lanes text[];
+  v_held integer;
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'enqueueing needs READ COMMITTED, not %', current_setting('transaction_isolation')
+      using errcode = 'CS003';
+  end if;
+  select array_agg(distinct chatsync.lane(p_queue, k.tenant_id, k.ordering_key)) into v_lanes
+  from unnest(p_tenant_ids, p_ordering_keys) as k (tenant_id, ordering_key)
+  where k.ordering_key is not null;
+  if v_lanes is null then
+    return;
+  end if;
+  -- A lane that is seen missing may be made, and one that is seen may be deleted, by another
+  -- transaction in between: only a lane that is locked counts.
+  loop
+    select count(*) into v_held
+    from (
+      select from chatsync.queue_lanes l where l.lane = any (v_lanes) order by l.lane for key share
+    ) as held;
+    exit when v_held = cardinality(v_lanes);
+    insert into chatsync.queue_lanes (lane, queue, tenant_id, inbox_id, ordering_key)
+    select distinct on (1)
+      chatsync.lane(p_queue, k.tenant_id, k.ordering_key), p_queue, k.tenant_id, k.inbox_id, k.ordering_key
+    from unnest(p_tenant_ids, p_inbox_ids, p_ordering_keys) as k (tenant_id, inbox_id, ordering_key)
+    where k.ordering_key is not null
+    order by 1
+    on conflict (lane) do nothing;
+  end loop;
+  insert into chatsync.lane_turns (lane, queue, priority, ready_at)
+  select distinct on (1)
+    chatsync.lane(p_queue, k.tenant_id, k.ordering_key), p_queue, k.priority, chatsync.now()
+  from unnest(p_tenant_ids, p_ordering_keys, p_priorities) as k (tenant_id, ordering_key, priority)
+  where k.ordering_key is not null
+  order by 1
+  on conflict (lane) do nothing;
+end
+$$;
+
+-- Called with lanes whose turn the caller holds. A lane without work goes, with its turn; every
+-- other one gets a new turn, due when its head is. Waits for nobody: a lane that a producer holds
+-- is not empty for long.
+create or replace function chatsync.let_lanes_go(p_lanes text[]) returns void
+language plpgsql
+set search_path = pg_catalog
+as $$
+declare
+  v_locked text[];
+  v_empty text[];
+begin
+  select array_agg(l.lane) into v_locked
+  from (
+    select lane from chatsync.queue_lanes where lane = any (p_lanes) order by lane for update skip locked
+  ) as l;
+  delete from chatsync.lane_turns where lane = any (p_lanes);
+  -- A new statement, hence a new snapshot: it sees what a producer committed before the lock.
+  with headed as materialized (
+    select l.lane, l.queue, l.is_permanent, h.id, h.priority, h.status, h.scheduled_at, h.deaths
+    from chatsync.queue_lanes l
+    left join lateral (
+      select m.id, m.priority, m.status, m.scheduled_at, m.deaths
+      from chatsync.message_queue m
+      where m.lane_key = l.lane
+      order by m.id
+      limit 1
+    ) as h on true
+    where l.lane = any (p_lanes)
+  ),
+  given as (
+    insert into chatsync.lane_turns (lane, queue, priority, ready_at, is_suspect)
+    select lane, queue, coalesce(priority, 0),
+      case when status = 'retrying' then greatest(scheduled_at, chatsync.now()) else chatsync.now() end,
+      coalesce(deaths > 0, false)
+    from headed
+    where id is not null or not lane = any (coalesce(v_locked, '{}'))
+    on conflict (lane) do nothing
+  )
+  select array_agg(lane) into v_empty
+  from headed
+  where id is null and not is_permanent and lane = any (coalesce(v_locked, '{}'));
+  if v_empty is not null then
+    delete from chatsync.queue_lanes where lane = any (v_empty);
+  end if;
+end
+$$;
+
+-- Serves a plain `insert into message_queue` with a key: whoever may insert need not know lanes.
+create or replace function chatsync.hold_lane_of_insert() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog
+as $$
+begin
+  perform chatsync.hold_lanes(
+    new.queue, array[new.tenant_id], array[new.inbox_id], array[new.ordering_key], array[new.priority]);
+  return new;
+end
+$$;
+
+create or replace trigger message_queue_holds_lane
+before insert on chatsync.message_queue
+for each row
+when (
+  new.ordering_key is not null and new.status <> 'scheduled'
+  and current_setting('chatsync.lanes_held', true) is distinct from 'yes'
+)
+execute function chatsync.hold_lane_of_insert();
+
+-- Called every few seconds by each worker. Mends what a crash or a careless hand left: a lane with
+-- work but no turn, and a free turn or a lane without work.
+create or replace function chatsync.sweep_lanes() returns integer
+language plpgsql
+set search_path = pg_catalog
+as $$
+declare
+  v_lanes text[];
+begin
+  select array_agg(l.lane) into v_lanes
+  from (
+    select q.lane
+    from chatsync.queue_lanes q
+    left join chatsync.lane_turns t on t.lane = q.lane
+    where t.lease_id is null
+      and (t.turn is null) = exists (select from chatsync.message_queue m where m.lane_key = q.lane)
+      and not (t.turn is null and q.is_permanent
+        and not exists (select from chatsync.message_queue m where m.lane_key = q.lane))
+    order by q.lane
+    limit 1000
+    for update of q skip locked
+  ) as l
+  where not exists (
+    select from chatsync.lane_turns t where t.lane = l.lane and t.lease_id is not null);
+  if v_lanes is null then
+    return 0;
+  end if;
+  -- In id order and without waiting, as claim() takes them: a turn that is just being claimed stays.
+  select array_agg(s.lane) into v_lanes
+  from unnest(v_lanes) as s (lane)
+  where not exists (
+    select from chatsync.lane_turns t where t.lane = s.lane)
+    or s.lane in (
+      select t.lane from chatsync.lane_turns t
+      where t.lane = any (v_lanes) and t.lease_id is null
+      for update skip locked);
+  if v_lanes is null then
+    return 0;
+  end if;
+  perform chatsync.let_lanes_go(v_lanes);
+  return cardinality(v_lanes);
+end
+$$;
+
+grant execute on function
+  chatsync.lane(text, text, text),
+  chatsync.hold_lanes(text, text[], bigint[], text[], smallint[]),
+  chatsync.let_lanes_go(text[]),
+  chatsync.sweep_lanes()
+to chatsync_worker;

@@ -1,0 +1,147 @@
+-- The log: publish, stamp, read.
+
+-- Called by anyone inside a transaction of their own: the event is numbered after the commit.
+create or replace function chatsync.publish(
+  p_tenant_id text, p_topics text[], p_type text, p_data jsonb, p_correlation_id text default null
+) returns void
+language plpgsql
+set search_path = pg_catalog
+as $$
+begin
+  if not exists (select from chatsync.tenants where tenant_id = p_tenant_id) then
+    raise exception 'unknown tenant %', p_tenant_id using errcode = 'foreign_key_violation';
+  end if;
+  insert into chatsync.outbox (tenant_id, topics, type, data, correlation_id)
+  values (p_tenant_id, p_topics, p_type, p_data, p_correlation_id);
+end
+$$;
+
+create or replace function chatsync.stamping_lock() returns bigint
+language sql immutable parallel safe
+return x'63735f7374616d70'::bigint;
+
+-- Called under the stamping lock. A cluster with another identity or timeline than the one that
+-- stamped last is a restored copy or a promoted standby: cursors given out before may be ahead of it.
+create or replace function chatsync.open_epochs_if_moved() returns void
+language plpgsql
+set search_path = pg_catalog
+as $$
+declare
+  v_system bigint := (select system_identifier from pg_control_system());
+  -- The control file's timeline lags after a promotion; the insert position's does not.
+  v_timeline text := substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8);
+begin
+  if exists (
+    select from chatsync.cluster_identity where system_identifier = v_system and timeline = v_timeline
+  ) then
+    return;
+  end if;
+  if exists (select from chatsync.cluster_identity) then
+    update chatsync.streams set epoch = replace(gen_random_uuid()::text, '-', '');
+  end if;
+  insert into chatsync.cluster_identity (system_identifier, timeline) values (v_system, v_timeline)
+  on conflict (is_singleton) do update
+  set system_identifier = excluded.system_identifier, timeline = excluded.timeline;
+end
+$$;
+
+-- Called by any process after its commits, in autocommit. Numbers up to p_limit committed events and
+-- returns {tenant: head} of the logs that grew, or null when another process holds the lock.
+-- The caller then looks at outbox_waiting() in a new statement and calls again while it finds a row:
+-- an event that was committed while the lock was held is otherwise left behind.
+create or replace function chatsync.stamp(p_limit integer default 1000) returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog
+as $$
+declare
+  v_heads jsonb;
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'stamping needs READ COMMITTED, not %', current_setting('transaction_isolation')
+      using errcode = 'CS003';
+  end if;
+  if not pg_try_advisory_xact_lock(chatsync.stamping_lock()) then
+    return null;
+  end if;
+  perform chatsync.open_epochs_if_moved();
+  -- A new statement: its snapshot sees the head that the last holder of the lock committed.
+  insert into chatsync.streams (tenant_id)
+  select distinct o.tenant_id from chatsync.outbox o
+  where not exists (select from chatsync.streams s where s.tenant_id = o.tenant_id)
+  on conflict (tenant_id) do nothing;
+  with taken as (
+    delete from chatsync.outbox
+    where id in (select id from chatsync.outbox order by id limit p_limit)
+    returning *
+  ),
+  counted as (
+    select tenant_id, count(*) as events from taken group by tenant_id
+  ),
+  raised as (
+    update chatsync.streams s set head = s.head + c.events
+    from counted c
+    where s.tenant_id = c.tenant_id
+    returning s.tenant_id, s.head, s.head - c.events as previous_head
+  ),
+  stamped as (
+    insert into chatsync.event_log (
+      tenant_id, seq, topics, type, data, correlation_id, created_at, stamped_at)
+    select t.tenant_id,
+      r.previous_head + row_number() over (partition by t.tenant_id order by t.id),
+      t.topics, t.type, t.data, t.correlation_id, t.created_at, statement_timestamp()
+    from taken t
+    join raised r on r.tenant_id = t.tenant_id
+  )
+  select jsonb_object_agg(tenant_id, head) into v_heads from raised;
+  return coalesce(v_heads, '{}');
+end
+$$;
+
+-- Whether an event waits for its number; asked without the lock.
+create or replace function chatsync.outbox_waiting() returns boolean
+language sql stable security definer
+set search_path = pg_catalog
+as $$
+  select exists (select from chatsync.outbox)
+$$;
+
+-- Where the logs of some tenants begin and end; a tenant without events has none yet.
+create or replace function chatsync.stream_positions(p_tenant_ids text[])
+returns table (tenant_id text, epoch text, head bigint, trimmed_to bigint)
+language sql stable
+set search_path = pg_catalog
+as $$
+  select s.tenant_id, s.epoch, s.head, s.trimmed_to
+  from chatsync.streams s
+  where s.tenant_id = any (p_tenant_ids)
+$$;
+
+-- The next p_limit events of each tenant after its position, in order: one query for all that moved.
+-- The epoch comes from the same snapshot: numbers of two lives of a log must not be joined.
+create or replace function chatsync.read_events(p_tenant_ids text[], p_after bigint[], p_limit integer)
+returns table (
+  tenant_id text, epoch text, seq bigint, topics text[], type text, data text, correlation_id text,
+  created_at timestamptz)
+language sql stable
+set search_path = pg_catalog
+as $$
+  select w.tenant_id, s.epoch, e.seq, e.topics, e.type, e.data::text, e.correlation_id, e.created_at
+  from unnest(p_tenant_ids, p_after) as w (tenant_id, after)
+  join chatsync.streams s on s.tenant_id = w.tenant_id
+  cross join lateral (
+    select *
+    from chatsync.event_log l
+    where l.tenant_id = w.tenant_id and l.seq > w.after
+    order by l.seq
+    limit p_limit
+  ) as e
+  order by w.tenant_id, e.seq
+$$;
+
+grant execute on function chatsync.publish(text, text[], text, jsonb, text) to chatsync_worker;
+grant execute on function
+  chatsync.stamp(integer),
+  chatsync.outbox_waiting(),
+  chatsync.stream_positions(text[]),
+  chatsync.read_events(text[], bigint[], integer)
+to chatsync_worker, chatsync_gateway;

@@ -1,0 +1,104 @@
+-- How long the log is kept, and how a restored database says so.
+
+-- Called by `migrate` and hourly by workers: the partitions of the coming days, in UTC.
+create or replace function chatsync.prepare_partitions(p_days integer default 5) returns void
+language plpgsql security definer
+set search_path = pg_catalog
+set timezone = 'UTC'
+as $$
+declare
+  v_day date;
+  v_name text;
+begin
+  for v_day in
+    select d::date
+    from generate_series(chatsync.now()::date, chatsync.now()::date + p_days, interval '1 day') as d
+  loop
+    v_name := 'event_log_' || to_char(v_day, 'YYYYMMDD');
+    if to_regclass('chatsync.' || v_name) is null then
+      begin
+        -- Made apart and attached: `create table … partition of` would lock out every reader.
+        execute format('create table chatsync.%I (like chatsync.event_log including defaults)', v_name);
+        execute format(
+          'alter table chatsync.event_log attach partition chatsync.%I for values from (%L) to (%L)',
+          v_name, v_day::timestamptz, (v_day + 1)::timestamptz);
+      exception when duplicate_table or invalid_object_definition then
+        null; -- Another process was faster.
+      end;
+    end if;
+  end loop;
+end
+$$;
+
+-- Says how far each log will reach once the days before p_before are dropped. Commit, then call
+-- drop_partitions(): readers must know before the events are gone. Raises CS004 while the
+-- stamping lock is held; try again.
+create or replace function chatsync.trim_streams(p_before date) returns void
+language plpgsql security definer
+set search_path = pg_catalog
+set timezone = 'UTC'
+as $$
+begin
+  if not pg_try_advisory_xact_lock(chatsync.stamping_lock()) then
+    raise exception 'the log is being stamped' using errcode = 'CS004';
+  end if;
+  update chatsync.streams s
+  set trimmed_to = greatest(s.trimmed_to, t.last_seq)
+  from (
+    select tenant_id, max(seq) as last_seq
+    from chatsync.event_log
+    where stamped_at < p_before::timestamptz
+    group by tenant_id
+  ) as t
+  where s.tenant_id = t.tenant_id and s.trimmed_to < t.last_seq;
+end
+$$;
+
+-- Drops the log's partitions of the days before p_before, after trim_streams() committed.
+create or replace function chatsync.drop_partitions(p_before date) returns integer
+language plpgsql security definer
+set search_path = pg_catalog
+set lock_timeout = '2s'
+as $$
+declare
+  v_name text;
+  v_dropped integer := 0;
+begin
+  for v_name in
+    select c.relname
+    from pg_inherits i
+    join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'chatsync.event_log'::regclass
+      and c.relname ~ '^event_log_\d{8}$'
+      and to_date(right(c.relname, 8), 'YYYYMMDD') < p_before
+    order by c.relname
+  loop
+    execute format('drop table chatsync.%I', v_name);
+    v_dropped := v_dropped + 1;
+  end loop;
+  return v_dropped;
+end
+$$;
+
+-- Called by `chatsync epoch new` after a restore that PostgreSQL cannot tell from a restart, such as
+-- a disk snapshot: every cursor that was given out becomes unknown. Waits for the stamping lock.
+create or replace function chatsync.open_epochs() returns integer
+language plpgsql security definer
+set search_path = pg_catalog
+as $$
+declare
+  v_opened integer;
+begin
+  perform pg_advisory_xact_lock(chatsync.stamping_lock());
+  update chatsync.streams set epoch = replace(gen_random_uuid()::text, '-', '');
+  get diagnostics v_opened = row_count;
+  return v_opened;
+end
+$$;
+
+grant execute on function
+  chatsync.prepare_partitions(integer),
+  chatsync.trim_streams(date),
+  chatsync.drop_partitions(date),
+  chatsync.open_epochs()
+to chatsync_worker;

@@ -1,0 +1,153 @@
+"""Connections to PostgreSQL: pools that take a role, transactions that name their tenants.
+
+Owns the translation of psycopg's errors into ours. Holds no SQL but calls of functions and
+`set_config`; must never give a pooled connection to a listener.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Literal, LiteralString, TypeAlias
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from chatsync.errors import ConfigError, DatabaseUnavailable, LeaseLost
+
+Role: TypeAlias = Literal["chatsync_gateway", "chatsync_worker", "chatsync_owner"]
+Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
+Row: TypeAlias = tuple[Any, ...]
+
+LEASE_LOST = "CS001"
+# A refusal that a later try may not meet: conflicts, timeouts, a server that goes or comes
+# (PostgreSQL Appendix A). A listening connection that is killed carries no SQLSTATE at all.
+TRANSIENT = frozenset({
+    "40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "53300", "53400",
+    "25006", "25P03", "08000", "08003", "08006",
+})  # fmt: skip
+
+
+def is_transient(error: psycopg.Error) -> bool:
+    """Whether the same statements may succeed when the whole transaction is run again."""
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return error.sqlstate in TRANSIENT
+
+
+class Database:
+    """A pool of connections in one role. `open` it once, `close` it at the end."""
+
+    def __init__(self, url: str, role: Role, *, size: int = 8, name: str = "chatsync") -> None:
+        self.url = url
+        self.role: Role = role
+        self._name = name
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=size,
+            open=False,
+            timeout=5.0,
+            max_lifetime=1800.0,
+            configure=self._configure,
+            check=_check,
+            kwargs={"autocommit": True, "application_name": name, "connect_timeout": 5},
+        )
+
+    async def open(self) -> None:
+        """Connect. Raises ConfigError for a refusal that waiting does not mend."""
+        try:
+            await (await connect(self.url, self.role, name=self._name)).close()
+        except psycopg.Error as error:
+            raise ConfigError(f"cannot use the database: {_one_line(error)}") from error
+        await self._pool.open()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[Connection]:
+        """A pooled connection in autocommit. Raises DatabaseUnavailable when none answers."""
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except PoolTimeout as error:
+            raise DatabaseUnavailable("the database does not answer") from error
+        except psycopg.Error as error:
+            raise translated(error) from error
+
+    @asynccontextmanager
+    async def transaction(
+        self, tenants: Sequence[str] = (), *, is_snapshot: bool = False
+    ) -> AsyncGenerator[Connection]:
+        """A transaction about `tenants`, all that row-level security lets a gateway see.
+
+        `is_snapshot` reads everything as of one moment (repeatable read, read only).
+        """
+        async with self.connection() as connection:
+            if is_snapshot:
+                await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+                await connection.set_read_only(True)
+            try:
+                async with connection.transaction():
+                    if tenants:
+                        await connection.execute(
+                            "select set_config('chatsync.tenants', %s, true)", [",".join(tenants)]
+                        )
+                    yield connection
+            finally:
+                if is_snapshot and not connection.closed:
+                    await connection.set_isolation_level(None)
+                    await connection.set_read_only(None)
+
+    async def fetch_value(self, query: LiteralString, parameters: Sequence[object] = ()) -> Any:
+        """Run one statement in autocommit and return its first value, or None."""
+        async with self.connection() as connection:
+            cursor = await connection.execute(query, parameters)
+            row = await cursor.fetchone()
+            return row[0] if row else None
+
+    async def _configure(self, connection: Connection) -> None:
+        await take_role(connection, self.role)
+
+
+async def connect(url: str, role: Role, *, name: str = "chatsync") -> Connection:
+    """A connection of its own in autocommit, for a listener, a ringer or a lease."""
+    connection = await psycopg.AsyncConnection.connect(
+        url, autocommit=True, application_name=name, connect_timeout=5
+    )
+    await take_role(connection, role)
+    return connection
+
+
+async def take_role(connection: Connection, role: Role) -> None:
+    await connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
+    await connection.execute(
+        # Our own commits ring by themselves; a session that stops answering inside a
+        # transaction must not hold its locks past a worker's lease.
+        "select set_config('chatsync.doorbell', 'off', false),"
+        " set_config('lock_timeout', '5s', false),"
+        " set_config('statement_timeout', '30s', false),"
+        " set_config('idle_in_transaction_session_timeout', '10s', false),"
+        " set_config('search_path', 'chatsync', false)"
+    )
+
+
+def translated(error: psycopg.Error) -> Exception:
+    """The class of ours that says what to do, or the error itself where none does."""
+    if error.sqlstate == LEASE_LOST:
+        return LeaseLost(_one_line(error))
+    if is_transient(error):
+        return DatabaseUnavailable("the database does not answer")
+    return error
+
+
+async def _check(connection: Connection) -> None:
+    # Bounded, since a half-open link answers nothing; what fails here is replaced by the pool.
+    async with asyncio.timeout(2):
+        await AsyncConnectionPool.check_connection(connection)
+
+
+def _one_line(error: psycopg.Error) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,1 @@
+"""The parts of the embedded PostgreSQL, which `chatsync.dev.embedded` puts together."""

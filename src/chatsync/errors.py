@@ -1,0 +1,156 @@
+"""Every error that chatsync raises, as one tree. A class is a reaction; its code never changes.
+
+ChatsyncError
+├── ConfigError              a setting or the machine is wrong: say it in one sentence, exit with 2
+├── SchemaMismatch           the database is newer than this code, or not migrated: exit with 3
+├── DatabaseUnavailable      no answer, or a transient refusal: retry with backoff; 503 to callers
+├── LeaseLost                the work was handed to another worker: drop it, touch nothing
+├── HandlerOutcome           raised by a handler to say what becomes of a message
+│   ├── Retry                try again, after a delay if one is given
+│   └── Permanent            dead-letter at once
+└── RequestError             the caller's mistake; carries the HTTP status and a sentence to show
+    ├── BadRequest · BadCursor · TokenInUrl · Unauthorized · TokenExpired · Forbidden
+    ├── NotFound · Conflict · ResetRequired · TooLarge · Invalid
+    └── RateLimited · Unavailable · InternalError
+"""
+
+from typing import ClassVar
+
+
+class ChatsyncError(Exception):
+    """Base of the tree. `code` is stable; `message` is safe to show to whoever caused it."""
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class ConfigError(ChatsyncError):
+    code = "config"
+
+
+class SchemaMismatch(ChatsyncError):
+    code = "schema_mismatch"
+
+
+class DatabaseUnavailable(ChatsyncError):
+    code = "unavailable"
+
+
+class LeaseLost(ChatsyncError):
+    code = "lease_lost"
+
+
+class HandlerOutcome(ChatsyncError):
+    code = "handler_outcome"
+
+
+class Retry(HandlerOutcome):
+    """Ask for another attempt. `after_seconds` overrides the backoff, as a Retry-After does."""
+
+    code = "retry"
+
+    def __init__(self, message: str, *, after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.after_seconds = after_seconds
+
+
+class Permanent(HandlerOutcome):
+    code = "permanent"
+
+
+class RequestError(ChatsyncError):
+    """A request that cannot be served, as frames and HTTP both report it."""
+
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_ms: int | None = None,
+        data: dict[str, object] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
+        self.data = data
+
+
+class BadRequest(RequestError):
+    code = "bad_request"
+    status = 400
+
+
+class BadCursor(RequestError):
+    code = "bad_cursor"
+    status = 400
+
+
+class TokenInUrl(RequestError):
+    code = "token_in_url"
+    status = 400
+
+
+class Unauthorized(RequestError):
+    code = "unauthorized"
+    status = 401
+
+
+class TokenExpired(RequestError):
+    code = "token_expired"
+    status = 401
+
+
+class Forbidden(RequestError):
+    code = "forbidden"
+    status = 403
+
+
+class NotFound(RequestError):
+    code = "not_found"
+    status = 404
+
+
+class Conflict(RequestError):
+    code = "conflict"
+    status = 409
+
+
+class ResetRequired(RequestError):
+    """The cursor cannot be continued; `data.reason` is trimmed, epoch or ahead."""
+
+    code = "reset"
+    status = 410
+
+
+class TooLarge(RequestError):
+    code = "too_large"
+    status = 413
+
+
+class Invalid(RequestError):
+    """A field has a value that cannot be served; the message names the field."""
+
+    code = "invalid"
+    status = 422
+
+
+class RateLimited(RequestError):
+    code = "rate_limited"
+    status = 429
+    retryable = True
+
+
+class Unavailable(RequestError):
+    code = "unavailable"
+    status = 503
+    retryable = True
+
+
+class InternalError(RequestError):
+    code = "internal"
+    status = 500
+    retryable = True

@@ -1,0 +1,195 @@
+"""Composes a gateway: its tasks, its routes, its checks.
+
+`create` may be called by uvicorn in each of its worker processes.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+
+from chatsync import settings as settings_module
+from chatsync.database import Database
+from chatsync.errors import BadRequest, ChatsyncError, DatabaseUnavailable, NotFound, RequestError
+from chatsync.events.doorbell import Doorbell
+from chatsync.events.feed import Feed
+from chatsync.events.listener import Listener
+from chatsync.events.stamper import Stamper
+from chatsync.gateway.auth import Authenticator
+from chatsync.gateway.effects import Limits
+from chatsync.gateway.http.conversations import Conversations
+from chatsync.gateway.http.events import Events
+from chatsync.gateway.http.health import Health
+from chatsync.gateway.http.problems import Problems, classified, correlation_id, problem
+from chatsync.gateway.http.sync import Sync
+from chatsync.gateway.http.webhooks import Adopt, WhatsAppWebhook
+from chatsync.gateway.hub import Hub
+from chatsync.gateway.server import drain_on_signals
+from chatsync.gateway.websocket import Gateway
+from chatsync.queue.enqueue import Intake
+from chatsync.queue.service import working
+from chatsync.settings import Settings
+from chatsync.supervision import running
+from chatsync.telemetry import logs
+from chatsync.telemetry.health import Check
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a gateway is made of."""
+
+    database: Database
+    doorbell: Doorbell
+    listener: Listener
+    stamper: Stamper
+    feed: Feed
+    hub: Hub
+    intake: Intake
+
+
+def create(
+    settings: Settings | None = None, *, adopt: Adopt | None = None, with_worker: bool = False
+) -> Starlette:
+    """The ASGI application. `with_worker` runs a queue worker in the same process."""
+    if settings is None:
+        settings = settings_module.load()
+        logs.configure(log_format=settings.log_format, log_level=settings.log_level)
+    parts = _assemble(settings)
+    authenticator = Authenticator(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        await parts.database.open()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(parts.database.close)
+            await stack.enter_async_context(
+                running(
+                    parts.doorbell.run,
+                    parts.listener.run,
+                    parts.stamper.run,
+                    parts.feed.run,
+                    parts.intake.run,
+                )
+            )
+            if with_worker:
+                await stack.enter_async_context(working(settings, parts.doorbell))
+            drain_on_signals(parts.hub, settings.drain_seconds)
+            yield
+
+    return Starlette(
+        routes=_routes(settings, parts, authenticator, adopt),
+        lifespan=lifespan,
+        middleware=[Middleware(Problems)],
+        exception_handlers={HTTPException: _http_exception, ChatsyncError: _error},
+    )
+
+
+def _assemble(settings: Settings) -> _Parts:
+    url = settings.require_database_url()
+    poll_seconds = settings.poll_interval_ms / 1000
+    database = Database(url, "chatsync_gateway", size=settings.pool_size, name="chatsync gateway")
+    doorbell = Doorbell(url, "chatsync_gateway")
+    hub = Hub(
+        max_sessions=settings.max_sessions,
+        sessions_per_user=settings.sessions_per_user,
+        unauthenticated=settings.unauthenticated_per_address,
+    )
+    return _Parts(
+        database=database,
+        doorbell=doorbell,
+        listener=Listener(url, "chatsync_gateway", doorbell),
+        stamper=Stamper(database, doorbell, poll_seconds=poll_seconds),
+        feed=Feed(
+            database,
+            doorbell,
+            ring_events=settings.ring_events,
+            poll_seconds=poll_seconds,
+            on_advance=hub.wake,
+        ),
+        hub=hub,
+        intake=Intake(database, doorbell),
+    )
+
+
+def _routes(
+    settings: Settings, parts: _Parts, authenticator: Authenticator, adopt: Adopt | None
+) -> list[Route | WebSocketRoute]:
+    gateway = Gateway(
+        parts.database,
+        parts.feed,
+        parts.hub,
+        authenticator,
+        _limits(settings),
+        frozenset(settings.allowed_origins),
+    )
+    whatsapp = WhatsAppWebhook(settings, parts.database, parts.intake, adopt)
+    conversations = Conversations(parts.database, authenticator)
+    health = Health(_checks(parts), settings.metrics_dir)
+    return [
+        WebSocketRoute("/ws", gateway.serve),
+        Route("/webhooks/whatsapp", whatsapp.verify, methods=["GET"]),
+        Route("/webhooks/whatsapp", whatsapp.receive, methods=["POST"]),
+        Route("/api/conversations", conversations.list),
+        Route("/api/conversations/{id}", conversations.get),
+        Route("/api/conversations/{id}/messages", conversations.messages),
+        Route("/api/sync", Sync(parts.database, authenticator).get),
+        Route(
+            "/api/events", Events(parts.database, authenticator, parts.feed, parts.hub).get
+        ),
+        Route("/livez", health.live),
+        Route("/readyz", health.ready),
+        Route("/metrics", health.metrics),
+    ]
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        frame_bytes=settings.frame_bytes,
+        topics=settings.topics_per_session,
+        frames_per_second=settings.frames_per_second,
+        sessions_per_user=settings.sessions_per_user,
+        ping_interval_ms=settings.ping_interval_ms,
+        ping_timeout_ms=settings.ping_timeout_ms,
+        connect_timeout_ms=settings.connect_timeout_ms,
+    )
+
+
+def _checks(parts: _Parts) -> Mapping[str, Check]:
+    async def database() -> str | None:
+        try:
+            await parts.database.fetch_value("select chatsync.outbox_waiting()")
+        except DatabaseUnavailable as error:
+            return error.message
+        return None
+
+    async def listener() -> str | None:
+        return None if parts.listener.is_proven else "not proven yet"
+
+    async def draining() -> str | None:
+        return "draining" if parts.hub.is_draining else None
+
+    return {"database": database, "listener": listener, "draining": draining}
+
+
+async def _error(request: Request, error: Exception) -> Response:
+    return problem(classified(error), correlation_id(request))
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    """What the router itself refuses: unknown paths and methods."""
+    assert isinstance(error, HTTPException)
+    answer: RequestError = NotFound("no such path") if error.status_code == 404 else BadRequest(
+        error.detail
+    )
+    response = problem(answer, correlation_id(request))
+    response.status_code = error.status_code
+    response.headers.update(error.headers or {})
+    return response
+
+

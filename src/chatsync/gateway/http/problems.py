@@ -1,0 +1,107 @@
+"""What every HTTP answer has: a correlation id, and for errors a problem document (RFC 9457)."""
+
+import json
+import re
+import uuid
+
+import psycopg
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chatsync.errors import (
+    DatabaseUnavailable,
+    InternalError,
+    RequestError,
+    TokenInUrl,
+    Unavailable,
+)
+from chatsync.gateway.auth import has_token_in_url
+from chatsync.telemetry import metrics
+
+_CORRELATION_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+def problem(error: RequestError, correlation_id: str) -> Response:
+    document: dict[str, object] = {
+        "type": f"urn:chatsync:{error.code}",
+        "title": error.code.replace("_", " "),
+        "status": error.status,
+        "code": error.code,
+        "detail": error.message,
+        "correlationId": correlation_id,
+        **(error.data or {}),
+    }
+    headers: dict[str, str] = {}
+    if error.retry_after_ms is not None:
+        document["retryAfterMs"] = error.retry_after_ms
+        headers["Retry-After"] = str(max(1, -(-error.retry_after_ms // 1000)))
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(json.dumps(document), error.status, headers, "application/problem+json")
+
+
+def classified(error: Exception) -> RequestError:
+    """What a caller may know of any exception."""
+    match error:
+        case RequestError():
+            return error
+        case DatabaseUnavailable() | psycopg.OperationalError():
+            return Unavailable("the database does not answer", retry_after_ms=1000)
+        case _:
+            return InternalError("something went wrong here", retry_after_ms=5000)
+
+
+class Problems:
+    """Outermost middleware: correlates every request, and answers for whatever an endpoint raises."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        correlation_id = _correlation_id(scope)
+        scope.setdefault("state", {})["correlation_id"] = correlation_id
+        has_begun = False
+
+        async def send_correlated(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-correlation-id", correlation_id.encode()),
+                ]
+                metrics.HTTP_REQUESTS.labels(f"{message['status'] // 100}xx").inc()
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
+            try:
+                if has_token_in_url(scope):
+                    raise TokenInUrl("a token does not belong in a URL")
+                await self._app(scope, receive, send_correlated)
+            except ClientDisconnect:
+                pass
+            except Exception as error:  # noqa: BLE001 - the last resort of every endpoint
+                if has_begun:
+                    raise
+                answer = classified(error)
+                if isinstance(answer, InternalError):
+                    log.error("request_failed", path=scope["path"], error=repr(error))
+                await problem(answer, correlation_id)(scope, receive, send_correlated)
+
+
+def correlation_id(request: Request) -> str:
+    return request.state.correlation_id
+
+
+def _correlation_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-correlation-id" and _CORRELATION_ID.fullmatch(value):
+            return value.decode()
+    return uuid.uuid4().hex

@@ -1,0 +1,90 @@
+"""Which sessions live in this process, and who is to be woken. No sockets, no awaits."""
+
+from collections import Counter
+from typing import Protocol
+
+from chatsync.errors import RateLimited, Unavailable
+from chatsync.model import Claims
+from chatsync.telemetry import metrics
+
+
+class Member(Protocol):
+    """What the hub knows of a session's driver."""
+
+    def wake(self) -> None: ...
+
+    def drain(self, retry_ms: tuple[int, int]) -> None: ...
+
+
+class Hub:
+    """Sessions by tenant, and the limits on their number."""
+
+    def __init__(self, *, max_sessions: int, sessions_per_user: int, unauthenticated: int) -> None:
+        self._max_sessions = max_sessions
+        self._sessions_per_user = sessions_per_user
+        self._max_unauthenticated = unauthenticated
+        self._everyone: set[Member] = set()
+        self._by_tenant: dict[str, set[Member]] = {}
+        self._by_user: Counter[tuple[str, str]] = Counter()
+        self._unauthenticated: Counter[str] = Counter()
+        self.is_draining = False
+
+    def __len__(self) -> int:
+        return len(self._everyone)
+
+    def greet(self, member: Member, address: str) -> None:
+        """Admit a socket that has not said who it is. Raises Unavailable or RateLimited."""
+        if self.is_draining or len(self._everyone) >= self._max_sessions:
+            raise Unavailable("no room for another session", retry_after_ms=5000)
+        if self._unauthenticated[address] >= self._max_unauthenticated:
+            raise RateLimited("too many sockets without a token", retry_after_ms=5000)
+        self._everyone.add(member)
+        self._unauthenticated[address] += 1
+
+    def know(self, address: str) -> None:
+        """Count a greeted socket as one that said who it is, or that left before."""
+        self._unauthenticated[address] -= 1
+        if self._unauthenticated[address] <= 0:
+            del self._unauthenticated[address]
+
+    def join(self, member: Member, claims: Claims) -> None:
+        """Admit a session. Raises RateLimited when its user has too many."""
+        user = (claims.tenant_id, claims.user_id)
+        if self._by_user[user] >= self._sessions_per_user:
+            raise RateLimited(f"more than {self._sessions_per_user} sessions of one user")
+        self._by_user[user] += 1
+        self.watch(member, claims.tenant_id)
+        metrics.SESSIONS.inc()
+
+    def leave(self, member: Member, claims: Claims | None) -> None:
+        self._everyone.discard(member)
+        if claims is None:
+            return
+        self.unwatch(member, claims.tenant_id)
+        user = (claims.tenant_id, claims.user_id)
+        self._by_user[user] -= 1
+        if self._by_user[user] <= 0:
+            del self._by_user[user]
+        metrics.SESSIONS.dec()
+
+    def watch(self, member: Member, tenant_id: str) -> None:
+        """Have a member woken that is no session, until `unwatch`."""
+        self._by_tenant.setdefault(tenant_id, set()).add(member)
+
+    def unwatch(self, member: Member, tenant_id: str) -> None:
+        members = self._by_tenant.get(tenant_id, set())
+        members.discard(member)
+        if not members:
+            self._by_tenant.pop(tenant_id, None)
+
+    def wake(self, tenant_id: str) -> None:
+        for member in self._by_tenant.get(tenant_id, ()):
+            member.wake()
+
+    def drain(self, spread_ms: int = 5000) -> None:
+        """Send everyone away, each with a window of its own so that they do not return as one."""
+        self.is_draining = True
+        members = list(self._everyone)
+        for number, member in enumerate(members):
+            start = spread_ms * number // max(1, len(members))
+            member.drain((start, start + 1000))

@@ -1,0 +1,67 @@
+"""How far one session has read its tenant's log, and the frames that say so. No I/O.
+
+`position` is how far the log was looked through; `told` is the last position the client knows, where
+the next frame begins. Frames that several sessions want alike are encoded once.
+"""
+
+from collections.abc import Sequence
+
+from chatsync.gateway import frames
+from chatsync.gateway.effects import Start
+from chatsync.model import Cursor, Event
+
+
+class Reading:
+    """The reading position of one session."""
+
+    def __init__(self) -> None:
+        self.epoch = ""
+        self.position = 0
+        self.told = 0
+        self.replay_until: int | None = None
+        # A client that was told `more` must get a frame without it, even if that holds nothing.
+        self._owes_last_frame = False
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.epoch, self.position)
+
+    def begin(self, start: Start) -> None:
+        """Read on from a usable cursor, replaying up to the head, or live from the head."""
+        self.epoch = start.epoch
+        self.position = self.told = start.position if start.reason is None else start.head
+        self.replay_until = start.head if self.position < start.head else None
+        self._owes_last_frame = False
+
+    def advance(
+        self,
+        found: Sequence[Event],
+        to: int,
+        topics: frozenset[str],
+        encoded: dict[object, bytes],
+    ) -> bytes | None:
+        """Look through the events in (position, to]; the frame to write, if any is for this session."""
+        mine = [event for event in found if not topics.isdisjoint(event.topics)]
+        is_replay = self.replay_until is not None
+        has_more = self.replay_until is not None and to < self.replay_until
+        self.position = to
+        if not has_more:
+            self.replay_until = None
+        if not mine and (has_more or not self._owes_last_frame):
+            return None
+        self._owes_last_frame = has_more
+        key = (self.told, to, is_replay, has_more, tuple(event.seq for event in mine))
+        frame = encoded.get(key)
+        if frame is None:
+            frame = frames.events(
+                self.epoch, self.told, to, mine, is_replay=is_replay, has_more=has_more
+            )
+            encoded[key] = frame
+        self.told = to
+        return frame
+
+    def tell(self) -> Cursor:
+        """The position for a ping: everything up to it was sent, unless a replay is under way."""
+        if self.replay_until is None:
+            self.told = self.position
+        return Cursor(self.epoch, self.told)

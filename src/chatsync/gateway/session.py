@@ -1,0 +1,346 @@
+"""A session of protocol §3 as a state machine without I/O.
+
+Frames, answers, events and the time go in; effects come out. The driver must carry out the effects
+in order, and answer Open, Authorize, Refresh and Locate before it feeds the next frame.
+"""
+
+import random
+from collections.abc import Sequence
+from enum import Enum, auto
+
+from chatsync.errors import (
+    BadCursor,
+    BadRequest,
+    Forbidden,
+    Invalid,
+    RateLimited,
+    RequestError,
+    ResetRequired,
+    Unauthorized,
+)
+from chatsync.gateway import frames
+from chatsync.gateway.effects import (
+    Authorize,
+    Close,
+    Effect,
+    Limits,
+    Locate,
+    Open,
+    Refresh,
+    Start,
+    Write,
+)
+from chatsync.gateway.frames import Frame, RequestId
+from chatsync.gateway.reading import Reading
+from chatsync.model import Claims, CloseCode, Cursor, Event, full_topic
+
+DEFAULT_TOPICS = ("tenant", "user")
+UNANSWERED_PINGS = 2
+EXPIRY_WARNING_SECONDS = 60.0
+BURST_SECONDS = 2  # A client may send this many seconds' worth of frames at once.
+
+
+class State(Enum):
+    NEW = auto()
+    OPEN = auto()
+    CLOSED = auto()
+
+
+class Session:
+    """One client's session. `now` is a monotonic clock in seconds, wherever it is asked for."""
+
+    def __init__(self, session_id: str, limits: Limits, now: float, *, has_bearer: bool) -> None:
+        self.session_id = session_id
+        self.state = State.NEW
+        self.claims: Claims | None = None
+        self.topics: frozenset[str] = frozenset()
+        self.reading = Reading()
+        self.acknowledged = 0
+        self.rtt_ms: int | None = None
+        self._limits = limits
+        self._has_bearer = has_bearer
+        self._effects: list[Effect] = []
+        self._request: RequestId | None = None
+        self._sync_request: RequestId | None = None
+        self._frames_left = float(limits.frames_per_second * BURST_SECONDS)
+        self._frames_counted_at = now
+        self._connect_by = now + limits.connect_timeout_ms / 1000
+        self._ping_at = 0.0
+        self._pinged_at = 0.0
+        self._ping_number = 0
+        self._unanswered = 0
+        self._expires_at = 0.0
+        self._has_warned = False
+
+    # What the driver reads.
+
+    def effects(self) -> list[Effect]:
+        """Take what is to be done now, in order."""
+        effects, self._effects = self._effects, []
+        return effects
+
+    def next_deadline(self) -> float:
+        """When `tick` has something to do at the latest."""
+        if self.state is State.NEW:
+            return self._connect_by
+        warning = 0.0 if self._has_warned else EXPIRY_WARNING_SECONDS
+        return min(self._ping_at, self._expires_at - warning)
+
+    # What goes in.
+
+    def receive(self, text: str | None, now: float) -> None:
+        """Take one message; None stands for a binary one."""
+        if self.state is State.CLOSED:
+            return
+        self._request = None
+        if not self._may_send(now):
+            self.refused(RateLimited("too many frames", retry_after_ms=1000), CloseCode.RATE_LIMITED)
+            return
+        try:
+            if text is None:
+                raise BadRequest("a binary frame")
+            frame = frames.decode(text)
+        except BadRequest as error:
+            self.refused(error, CloseCode.BAD_FRAME)
+            return
+        try:
+            self._request = frames.request_id(frame)
+            if self.state is State.NEW:
+                self._connect(frame)
+            else:
+                self._dispatch(frame, now)
+        except RequestError as error:
+            self.refused(error, CloseCode.BAD_FRAME if self.state is State.NEW else None)
+
+    def opened(
+        self,
+        claims: Claims,
+        wanted: Sequence[str],
+        denied: Sequence[str],
+        start: Start,
+        now: float,
+        *,
+        expires_at: float,
+    ) -> None:
+        """The answer to Open, topics spelled out; `expires_at` is the token's end on this clock."""
+        self.state = State.OPEN
+        self.claims = claims
+        self._expires_at = expires_at
+        granted = [topic for topic in wanted if topic not in denied]
+        self.topics = frozenset(granted)
+        self.reading.begin(start)
+        self.acknowledged = self.reading.position
+        # Smeared, so that a thousand sessions of one moment do not beat as one.
+        interval = self._limits.ping_interval_ms / 1000
+        self._ping_at = now + interval * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        self._write(self._connected(claims, granted, denied, start))
+
+    def refused(self, error: RequestError, code: CloseCode | None = None) -> None:
+        """Answer the last frame with an error, and close where a code is given."""
+        self._write(frames.error(self._request, error))
+        if code is not None:
+            self.close(code, error.message)
+
+    def authorized(self, wanted: Sequence[str], denied: Sequence[str]) -> None:
+        """The answer to Authorize: all or nothing."""
+        if denied:
+            message = f"not allowed: {', '.join(denied)}"
+            self.refused(Forbidden(message, data={"topics": list(denied)}))
+            return
+        self.topics |= frozenset(wanted)
+        self._reply({"topics": list(wanted), "cursor": str(self.reading.cursor)})
+
+    def refreshed(self, claims: Claims, *, expires_at: float) -> None:
+        """The answer to Refresh: only the same user of the same tenant may go on."""
+        assert self.claims is not None
+        if (claims.tenant_id, claims.user_id) != (self.claims.tenant_id, self.claims.user_id):
+            error = Unauthorized("the token is for somebody else")
+            self.refused(error, CloseCode.IDENTITY_CHANGED)
+            return
+        self.claims = claims
+        self._expires_at = expires_at
+        self._has_warned = False
+        self._reply({"tokenExpiresAt": frames.timestamp(claims.expires_at)})
+
+    def located(self, start: Start) -> None:
+        """The answer to Locate, for a `sync`: read on from there, or begin anew at the head."""
+        if start.reason == "ahead":
+            self.refused(BadCursor("the cursor is beyond what was sent"))
+        elif start.reason is not None:
+            self.reset(start)
+            self.refused(ResetRequired("take a snapshot", data={"reason": start.reason}))
+        else:
+            self.reading.begin(start)
+            self._sync_request = self._request
+            self._end_sync()
+
+    def deliver(self, found: Sequence[Event], to: int, encoded: dict[object, bytes]) -> None:
+        """Take the log's events in (position, to]; `encoded` is shared with other sessions."""
+        frame = self.reading.advance(found, to, self.topics, encoded)
+        if frame is not None:
+            self._write(frame)
+        self._end_sync()
+
+    def reset(self, start: Start) -> None:
+        """Begin anew at the head: the client needs a snapshot."""
+        self.reading.begin(start)
+        self.acknowledged = self.reading.position
+        cursor = str(self.reading.cursor)
+        self._write(frames.encode("reset", reason=start.reason, cursor=cursor))
+        self._end_sync()
+
+    def tick(self, now: float) -> None:
+        """Let time pass: deadlines, heartbeats, expiry."""
+        if self.state is State.NEW and now >= self._connect_by:
+            self.close(CloseCode.NO_CONNECT, "no connect frame in time")
+        if self.state is not State.OPEN:
+            return
+        if now >= self._expires_at:
+            self.close(CloseCode.TOKEN_EXPIRED, "the token has expired")
+        elif now >= self._ping_at and self._unanswered >= UNANSWERED_PINGS:
+            self.close(CloseCode.HEARTBEAT_MISSED, "two pings were not answered")
+        else:
+            self._beat(now)
+
+    def close(self, code: CloseCode, reason: str, retry_ms: tuple[int, int] | None = None) -> None:
+        if self.state is State.CLOSED:
+            return
+        self.state = State.CLOSED
+        self._write(frames.closing(code, reason, retry_ms))
+        self._effects.append(Close(code, reason))
+
+    # How frames are taken.
+
+    def _connect(self, frame: Frame) -> None:
+        if frame["type"] != "connect":
+            error = Unauthorized("the first frame must be connect")
+            self.refused(error, CloseCode.UNAUTHORIZED)
+            return
+        token = frames.text(frame, "token")
+        if token is None and not self._has_bearer:
+            self.refused(Unauthorized("no token"), CloseCode.UNAUTHORIZED)
+            return
+        wanted = frames.topics(frame, DEFAULT_TOPICS)
+        self._check_topic_count(len(wanted))
+        cursor = frame.get("cursor")
+        parsed = None if cursor is None else Cursor.parse(cursor)
+        self._effects.append(Open(token, parsed, tuple(wanted)))
+
+    def _dispatch(self, frame: Frame, now: float) -> None:
+        match frame["type"]:
+            case "ping":
+                self._write(frames.encode("pong", n=frame.get("n"), timestamp=frames.timestamp()))
+            case "pong":
+                self._pong(frame, now)
+            case "ack":
+                self._acknowledge(Cursor.parse(frame.get("cursor")))
+            case "subscribe":
+                wanted = self._spelled(frame)
+                self._check_topic_count(len(self.topics | set(wanted)))
+                self._effects.append(Authorize(tuple(wanted)))
+            case "unsubscribe":
+                dropped = self._spelled(frame)
+                self.topics -= frozenset(dropped)
+                self._reply({"topics": dropped, "cursor": str(self.reading.cursor)})
+            case "sync":
+                self._sync(Cursor.parse(frame.get("cursor")))
+            case "refresh":
+                token = frames.text(frame, "token")
+                if token is None:
+                    raise Invalid("token must be a string")
+                self._effects.append(Refresh(token))
+            case "connect":
+                raise BadRequest("this session is connected already")
+            case _:
+                raise BadRequest("unknown frame type")
+
+    def _sync(self, cursor: Cursor) -> None:
+        if cursor.epoch == self.reading.epoch and cursor.seq > self.reading.position:
+            raise BadCursor("the cursor is beyond what was sent")
+        self._effects.append(Locate(cursor))
+
+    def _pong(self, frame: Frame, now: float) -> None:
+        self._unanswered = 0
+        if self._ping_number and frame.get("n") == self._ping_number:
+            self.rtt_ms = round((now - self._pinged_at) * 1000)
+        if frame.get("cursor") is not None:
+            self._acknowledge(Cursor.parse(frame["cursor"]))
+
+    def _acknowledge(self, cursor: Cursor) -> None:
+        # An acknowledgement of the life before may cross a reset.
+        if cursor.epoch != self.reading.epoch:
+            return
+        if cursor.seq > self.reading.position:
+            self.close(CloseCode.BAD_FRAME, "an acknowledgement beyond what was sent")
+            return
+        self.acknowledged = max(self.acknowledged, cursor.seq)
+
+    def _spelled(self, frame: Frame) -> list[str]:
+        assert self.claims is not None
+        claims = self.claims
+        return list(dict.fromkeys(full_topic(topic, claims) for topic in frames.topics(frame)))
+
+    def _check_topic_count(self, count: int) -> None:
+        if count > self._limits.topics:
+            raise Invalid(f"topics: more than {self._limits.topics} in one session")
+
+    def _may_send(self, now: float) -> bool:
+        rate = self._limits.frames_per_second
+        refilled = self._frames_left + max(0.0, now - self._frames_counted_at) * rate
+        self._frames_left = min(float(rate * BURST_SECONDS), refilled) - 1
+        self._frames_counted_at = now
+        return self._frames_left >= 0
+
+    # What goes out.
+
+    def _beat(self, now: float) -> None:
+        if not self._has_warned and now >= self._expires_at - EXPIRY_WARNING_SECONDS:
+            self._has_warned = True
+            remaining_ms = max(0, round((self._expires_at - now) * 1000))
+            self._write(frames.encode("tokenExpiring", inMs=remaining_ms))
+        if now < self._ping_at:
+            return
+        self._ping_number += 1
+        self._unanswered += 1
+        self._pinged_at = now
+        self._ping_at = now + self._limits.ping_interval_ms / 1000
+        cursor = str(self.reading.tell())
+        self._write(frames.encode("ping", n=self._ping_number, cursor=cursor, rttMs=self.rtt_ms))
+
+    def _connected(
+        self, claims: Claims, granted: Sequence[str], denied: Sequence[str], start: Start
+    ) -> bytes:
+        limits = self._limits
+        return frames.encode(
+            "connected",
+            id=self._request,
+            sessionId=self.session_id,
+            tenantId=claims.tenant_id,
+            userId=claims.user_id,
+            recovered=start.reason is None,
+            cursor=str(self.reading.cursor),
+            reason=start.reason,
+            topics=list(granted),
+            refused=list(denied) or None,
+            heartbeat={"intervalMs": limits.ping_interval_ms, "timeoutMs": limits.ping_timeout_ms},
+            tokenExpiresAt=frames.timestamp(claims.expires_at),
+            limits={
+                "frameBytes": limits.frame_bytes,
+                "topics": limits.topics,
+                "framesPerSecond": limits.frames_per_second,
+                "sessionsPerUser": limits.sessions_per_user,
+            },
+        )
+
+    def _end_sync(self) -> None:
+        if self._sync_request is not None and self.reading.replay_until is None:
+            data = {"cursor": str(self.reading.cursor)}
+            self._write(frames.reply(self._sync_request, data))
+            self._sync_request = None
+
+    def _reply(self, data: object) -> None:
+        if self._request is not None:
+            self._write(frames.reply(self._request, data))
+
+    def _write(self, frame: bytes) -> None:
+        self._effects.append(Write(frame))

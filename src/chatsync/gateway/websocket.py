@@ -1,0 +1,296 @@
+"""The driver of a session: moves frames between a socket and the state machine.
+
+One task reads, one writes; both write under a lock, in the order of the effects. A client that does
+not read stops its own writer and nobody else's.
+"""
+
+import asyncio
+import contextlib
+import time
+import uuid
+from typing import assert_never
+
+import structlog
+from starlette.responses import Response
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from chatsync.database import Database
+from chatsync.errors import (
+    DatabaseUnavailable,
+    RateLimited,
+    RequestError,
+    TokenExpired,
+    Unavailable,
+)
+from chatsync.events.feed import EpochChanged, Feed, TenantFeed, Trimmed
+from chatsync.gateway import access, auth
+from chatsync.gateway.effects import Authorize, Close, Effect, Limits, Locate, Open, Refresh, Write
+from chatsync.gateway.hub import Hub
+from chatsync.gateway.resume import locate
+from chatsync.gateway.session import Session, State
+from chatsync.model import Claims, CloseCode, full_topic
+from chatsync.telemetry import metrics
+
+SUBPROTOCOL = "chatsync.v1"
+PAGE = 100
+# A client that takes no byte for so long has missed its heartbeats, too.
+WRITE_TIMEOUT_SECONDS = 60.0
+RETRY_SECONDS = 0.5
+# How a client may leave: none of them is a fault of ours.
+_LEFT = (WebSocketDisconnect, TimeoutError, OSError)
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Gateway:
+    """What every connection of a process shares."""
+
+    def __init__(
+        self,
+        database: Database,
+        feed: Feed,
+        hub: Hub,
+        authenticator: auth.Authenticator,
+        limits: Limits,
+        allowed_origins: frozenset[str],
+    ) -> None:
+        self.database = database
+        self.feed = feed
+        self.hub = hub
+        self.authenticator = authenticator
+        self.limits = limits
+        self.allowed_origins = allowed_origins
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """The route /ws."""
+        refusal = _refusal(websocket, self.allowed_origins)
+        if refusal is not None:
+            await websocket.send_denial_response(refusal)
+            return
+        await Connection(self, websocket).run()
+
+
+def _refusal(websocket: WebSocket, allowed_origins: frozenset[str]) -> Response | None:
+    """Why an upgrade is refused before it is accepted, if it is."""
+    origin = websocket.headers.get("origin")
+    if origin is not None and origin not in allowed_origins:
+        return Response("this origin is not allowed", 403)
+    if auth.has_token_in_url(websocket.scope):
+        return Response("a token does not belong in a URL", 400)
+    return None
+
+
+class Connection:
+    """One socket and its session."""
+
+    def __init__(self, gateway: Gateway, websocket: WebSocket) -> None:
+        self._gateway = gateway
+        self._websocket = websocket
+        self._address = websocket.client.host if websocket.client else ""
+        self._bearer = auth.bearer(websocket.scope)
+        self._session = Session(
+            uuid.uuid4().hex,
+            gateway.limits,
+            time.monotonic(),
+            has_bearer=self._bearer is not None,
+        )
+        self._feed: TenantFeed | None = None
+        self._claims: Claims | None = None
+        self._is_greeted = False
+        self._woken = asyncio.Event()
+        self._writing = asyncio.Lock()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def drain(self, retry_ms: tuple[int, int]) -> None:
+        self._session.close(CloseCode.DRAINING, "the server is restarting", retry_ms)
+        self._woken.set()
+
+    async def run(self) -> None:
+        subprotocol = SUBPROTOCOL if SUBPROTOCOL in self._websocket.scope["subprotocols"] else None
+        await self._websocket.accept(subprotocol)
+        self._greet()
+        tasks = {
+            asyncio.create_task(self._read_frames()),
+            asyncio.create_task(self._write_events()),
+        }
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._leave()
+            for task in tasks:
+                task.cancel()
+            for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(outcome, Exception) and not isinstance(outcome, _LEFT):
+                    log.error("session_failed", exc_info=outcome)
+
+    def _greet(self) -> None:
+        try:
+            self._gateway.hub.greet(self, self._address)
+            self._is_greeted = True
+        except Unavailable as error:
+            self._session.refused(error, CloseCode.OVERLOADED)
+        except RateLimited as error:
+            self._session.refused(error, CloseCode.RATE_LIMITED)
+
+    def _leave(self) -> None:
+        if self._is_greeted:
+            self._gateway.hub.know(self._address)
+        self._gateway.hub.leave(self, self._claims)
+        if self._feed is not None:
+            self._gateway.feed.detach(self._feed)
+
+    async def _read_frames(self) -> None:
+        while self._session.state is not State.CLOSED:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            self._session.receive(message.get("text"), time.monotonic())
+            await self._flush()
+            self._woken.set()
+
+    async def _write_events(self) -> None:
+        """Write what the log brings and what the time demands, until the session is closed."""
+        while self._session.state is not State.CLOSED:
+            delay = max(0.0, self._session.next_deadline() - time.monotonic())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._woken.wait()
+            self._woken.clear()
+            self._session.tick(time.monotonic())
+            try:
+                await self._catch_up()
+            except DatabaseUnavailable:
+                # The feed polls on; a session that lags reads on when the database is back.
+                await asyncio.sleep(RETRY_SECONDS)
+                self._woken.set()
+            await self._flush()
+        await self._flush()
+
+    async def _catch_up(self) -> None:
+        session, feed = self._session, self._feed
+        while session.state is State.OPEN and feed is not None:
+            async with self._writing:
+                if session.reading.epoch != feed.epoch:
+                    start = await locate(self._gateway.feed, feed, session.reading.cursor)
+                    session.reset(start)
+                if session.reading.position >= feed.head:
+                    return
+                await self._deliver_page(feed)
+                await self._carry_out(session.effects())
+
+    async def _deliver_page(self, feed: TenantFeed) -> None:
+        session = self._session
+        position = session.reading.position
+        try:
+            found = await self._gateway.feed.page(feed, position, PAGE)
+        except (Trimmed, EpochChanged):
+            await self._gateway.feed.refresh(feed)
+            start = await locate(self._gateway.feed, feed, session.reading.cursor)
+            if start.reason is not None:
+                session.reset(start)
+            return
+        # A sync may have moved the position while the log was read.
+        if found and session.reading.position == position:
+            session.deliver(found, found[-1].seq, feed.frames)
+            metrics.EVENTS_DELIVERED.inc(len(found))
+
+    async def _flush(self) -> None:
+        async with self._writing:
+            while effects := self._session.effects():
+                await self._carry_out(effects)
+
+    async def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Write(frame):
+                    await self._send(frame)
+                case Close(code, reason):
+                    metrics.SESSIONS_CLOSED.labels(int(code)).inc()
+                    if self._websocket.client_state is WebSocketState.CONNECTED:
+                        await self._websocket.close(int(code), reason[:100])
+                case Open():
+                    await self._open(effect)
+                case Authorize(topics):
+                    await self._authorize(topics)
+                case Refresh(token):
+                    await self._refresh(token)
+                case Locate():
+                    await self._locate(effect)
+                case _:
+                    assert_never(effect)
+
+    async def _send(self, frame: bytes) -> None:
+        async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
+            await self._websocket.send({"type": "websocket.send", "text": frame.decode()})
+
+    async def _open(self, effect: Open) -> None:
+        gateway, session = self._gateway, self._session
+        try:
+            claims = await gateway.authenticator.claims(effect.token or self._bearer or "")
+            wanted = list(dict.fromkeys(full_topic(topic, claims) for topic in effect.topics))
+            denied = await access.refused_topics(gateway.database, claims, wanted)
+            feed = await gateway.feed.attach(claims.tenant_id)
+            self._feed = feed
+            gateway.hub.join(self, claims)
+            self._claims = claims
+            gateway.hub.know(self._address)
+            self._is_greeted = False
+            start = await locate(gateway.feed, feed, effect.cursor)
+        except DatabaseUnavailable as error:
+            unavailable = Unavailable(error.message, retry_after_ms=1000)
+            session.refused(unavailable, CloseCode.OVERLOADED)
+        except RequestError as error:
+            session.refused(error, _close_code(error))
+        else:
+            metrics.RESUMES.labels(start.reason or "recovered").inc()
+            now = time.monotonic()
+            session.opened(claims, wanted, denied, start, now, expires_at=_on_clock(claims, now))
+            self._woken.set()
+
+    async def _authorize(self, topics: tuple[str, ...]) -> None:
+        assert self._claims is not None
+        try:
+            denied = await access.refused_topics(self._gateway.database, self._claims, list(topics))
+        except DatabaseUnavailable as error:
+            self._session.refused(Unavailable(error.message, retry_after_ms=1000))
+        else:
+            self._session.authorized(topics, denied)
+
+    async def _refresh(self, token: str) -> None:
+        try:
+            claims = await self._gateway.authenticator.claims(token)
+        except RequestError as error:
+            self._session.refused(error)
+        else:
+            self._session.refreshed(claims, expires_at=_on_clock(claims, time.monotonic()))
+
+    async def _locate(self, effect: Locate) -> None:
+        assert self._feed is not None
+        try:
+            start = await locate(self._gateway.feed, self._feed, effect.cursor)
+        except DatabaseUnavailable as error:
+            self._session.refused(Unavailable(error.message, retry_after_ms=1000))
+        else:
+            self._session.located(start)
+
+
+def _close_code(error: RequestError) -> CloseCode:
+    match error:
+        case TokenExpired():
+            return CloseCode.TOKEN_EXPIRED
+        case auth.NotYetValid():
+            return CloseCode.TOKEN_NOT_YET_VALID
+        case RateLimited():
+            return CloseCode.TOO_MANY_SESSIONS
+        case Unavailable():
+            return CloseCode.OVERLOADED
+        case _:
+            return CloseCode.UNAUTHORIZED
+
+
+def _on_clock(claims: Claims, now: float) -> float:
+    return now + claims.expires_at - time.time()
+
+

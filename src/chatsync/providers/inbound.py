@@ -1,0 +1,144 @@
+"""What a provider's parser returns: the items of one delivery, provider-neutral.
+
+An item that cannot be understood is a Malformed, never an exception: one bad item must not take
+the others of its delivery with it.
+"""
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, TypeAlias, cast
+
+JsonObject: TypeAlias = dict[str, Any]
+
+MAX_DEPTH = 64  # Protocol §5: deeper bodies are kept as dead letters.
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A name under which a provider knows a contact; `scope` says where the name holds."""
+
+    scope: str
+    kind: Literal["phone", "bsuid", "parent_bsuid", "lid", "username", "external"]
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    identities: tuple[Identity, ...]
+    name: str | None = None
+    phone_number: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that was said. `occurred_at` is the provider's clock."""
+
+    provider_message_id: str
+    contact: Contact
+    direction: Literal["INBOUND", "OUTBOUND"]
+    type: str
+    content: str | None
+    occurred_at: datetime
+    origin: Literal["live", "echo", "history"]
+    metadata: JsonObject = field(default_factory=dict[str, Any])
+    reply_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a message of ours has come."""
+
+    provider_message_id: str
+    status: Literal["PENDING", "SENT", "DELIVERED", "READ", "FAILED"]
+    occurred_at: datetime
+    error: JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """An item that nobody can process: it becomes a dead letter with its reason."""
+
+    reason: str
+    item: object
+
+
+Item: TypeAlias = Message | Status | Malformed
+
+
+class BodyError(ValueError):
+    """A body that is no JSON object a provider could have meant; the message says why."""
+
+
+def parse_json(body: bytes) -> JsonObject:
+    """Decode a body strictly: an object, no NaN, at most MAX_DEPTH deep. Raises BodyError.
+
+    Lone surrogates and NUL, which PostgreSQL's text cannot hold, become U+FFFD.
+    """
+    if _depth(body) > MAX_DEPTH:
+        raise BodyError(f"nested deeper than {MAX_DEPTH}")
+    try:
+        decoded = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BodyError("not JSON") from error
+    if not isinstance(decoded, dict):
+        raise BodyError("not a JSON object")
+    return cast(JsonObject, clean(decoded)) if _needs_cleaning(body) else cast(JsonObject, decoded)
+
+
+def clean(value: object) -> object:
+    """Replace what PostgreSQL's text cannot hold, in every string of a JSON value."""
+    match value:
+        case str():
+            return clean_text(value)
+        case list():
+            return [clean(item) for item in cast(list[object], value)]
+        case dict():
+            entries = cast(dict[str, object], value).items()
+            return {clean_text(key): clean(item) for key, item in entries}
+        case _:
+            return value
+
+
+def clean_text(text: str) -> str:
+    if "\x00" in text:
+        text = text.replace("\x00", "\ufffd")
+    return text.encode("utf-8", "replace").decode() if _has_surrogate(text) else text
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _needs_cleaning(body: bytes) -> bool:
+    # Raw NUL is no JSON; only an escape can bring one, or half a surrogate pair.
+    lowered = body.lower()
+    return b"\\u0000" in lowered or b"\\ud" in lowered
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(name)
+
+
+def _depth(body: bytes) -> int:
+    """The deepest nesting of brackets outside strings."""
+    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
+        return 0
+    depth = deepest = 0
+    in_string = escaped = False
+    for byte in body:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    return deepest

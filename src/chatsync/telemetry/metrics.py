@@ -1,0 +1,61 @@
+"""Every metric of chatsync, in one table. Labels are bounded: never a tenant, user or topic."""
+
+from collections.abc import Sequence
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+# From a bare commit on a local disk to an outage that a person notices.
+_SECONDS: Sequence[float] = (
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60,
+)  # fmt: skip
+
+WEBHOOKS = Counter(
+    "chatsync_webhooks_total", "Webhook deliveries answered.", ["provider", "outcome"]
+)
+WEBHOOK_SECONDS = Histogram(
+    "chatsync_webhook_seconds", "From a delivery's last byte to its answer.", buckets=_SECONDS
+)
+QUEUE_SETTLED = Counter(
+    "chatsync_queue_settled_total", "Queue messages settled.", ["queue", "outcome"]
+)
+QUEUE_BATCH_SECONDS = Histogram(
+    "chatsync_queue_batch_seconds", "From a claim to its settlement.", ["queue"], buckets=_SECONDS
+)
+QUEUE_FREED = Counter("chatsync_queue_freed_total", "Messages taken over from dead workers.")
+EVENTS_STAMPED = Counter("chatsync_events_stamped_total", "Events numbered by this process.")
+LISTENER_REPLACED = Counter(
+    "chatsync_listener_replaced_total", "LISTEN connections that were replaced.", ["reason"]
+)
+SESSIONS = Gauge(
+    "chatsync_sessions", "Open WebSocket sessions.", multiprocess_mode="livesum"
+)
+SESSIONS_CLOSED = Counter(
+    "chatsync_sessions_closed_total", "Sessions closed by the server.", ["code"]
+)
+RESUMES = Counter("chatsync_resumes_total", "Sessions opened, by how they began.", ["outcome"])
+EVENTS_DELIVERED = Counter("chatsync_events_delivered_total", "Events written to sessions.")
+FEED_READS = Counter("chatsync_feed_reads_total", "Reads of the log by this gateway.", ["reason"])
+COMMIT_TO_GATEWAY_SECONDS = Histogram(
+    "chatsync_commit_to_gateway_seconds",
+    "From publishing an event to its arrival in this gateway.",
+    buckets=_SECONDS,
+)
+HTTP_REQUESTS = Counter("chatsync_http_requests_total", "HTTP answers.", ["status"])
+
+
+def render(multiprocess_dir: str | None) -> tuple[bytes, str]:
+    """The exposition text and its content type; of all worker processes where there are several."""
+    registry = REGISTRY
+    if multiprocess_dir is not None:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry, path=multiprocess_dir)
+    return generate_latest(registry), CONTENT_TYPE_LATEST
