@@ -44,7 +44,11 @@ def files() -> list[SqlFile]:
     """All of sql/ in the order of application."""
     found = [
         SqlFile(f"{folder}/{path.name}", kind, path.read_text(encoding="utf-8"))
-        for folder, kind in (("migrations", "migration"), ("views", "view"), ("functions", "function"))
+        for folder, kind in (
+            ("migrations", "migration"),
+            ("views", "view"),
+            ("functions", "function"),
+        )
         for path in sorted((sql_root() / folder).glob("*.sql"))
     ]
     if not found:
@@ -90,12 +94,14 @@ def _take_lock(connection: psycopg.Connection) -> None:
 
 
 def _ledger(connection: psycopg.Connection) -> dict[str, str]:
-    row = connection.execute("select to_regclass('chatsync.schema_ledger') is not null").fetchone()
+    # Not to_regclass(): the login has no right to look into the schema before it takes a role.
+    row = connection.execute(
+        "select exists (select from pg_namespace where nspname = 'chatsync')"
+    ).fetchone()
     if not (row and row[0]):
         return {}
     _as_owner(connection)
-    rows = connection.execute("select name, checksum from chatsync.schema_ledger").fetchall()
-    return {name: checksum for name, checksum in rows}
+    return dict(connection.execute("select name, checksum from chatsync.schema_ledger").fetchall())
 
 
 def _outstanding(ledger: dict[str, str], wanted: list[SqlFile]) -> list[SqlFile]:
@@ -114,6 +120,7 @@ def _apply(connection: psycopg.Connection, wanted: list[SqlFile]) -> list[str]:
     # Functions call each other across files; tests call every one of them.
     connection.execute("set check_function_bodies = off")
     connection.execute("set lock_timeout = '10s'")
+    connection.execute("set statement_timeout = '10min'")
     for file in outstanding:
         if file.has_header("transaction: none"):
             _run(connection, file)

@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     data_dir: Path = Path(".chatsync")
     host: str = "127.0.0.1"
-    port: int = Field(8080, ge=0, le=65535)
+    port: int = Field(default=8080, ge=0, le=65535)
 
     jwt_secret: SecretStr | None = None
     jwt_algorithm: Literal["HS256", "RS256", "ES256", "EdDSA"] = "HS256"
@@ -43,24 +43,23 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     # Two connections of a pool work while two wait for the disk; more only queue in PostgreSQL.
-    pool_size: int = Field(8, ge=2, le=100)
-    batch_size: int = Field(200, ge=1, le=2000)
-    poll_interval_ms: int = Field(1000, ge=50, le=60_000)
-    retention_days: int = Field(7, ge=1, le=365)
+    pool_size: int = Field(default=8, ge=2, le=100)
+    batch_size: int = Field(default=200, ge=1, le=2000)
+    poll_interval_ms: int = Field(default=1000, ge=50, le=60_000)
+    retention_days: int = Field(default=7, ge=1, le=365)
 
-    frame_bytes: int = Field(65_536, ge=1024, le=16_777_216)
-    topics_per_session: int = Field(200, ge=1)
-    frames_per_second: int = Field(50, ge=1)
-    sessions_per_user: int = Field(50, ge=1)
-    max_sessions: int = Field(10_000, ge=1)
-    unauthenticated_per_address: int = Field(100, ge=1)
-    webhook_bytes: int = Field(4 * 1024 * 1024, ge=1024)
-    ring_events: int = Field(1024, ge=16)
-    ping_interval_ms: int = Field(25_000, ge=100)
-    ping_timeout_ms: int = Field(10_000, ge=100)
-    ack_timeout_ms: int = Field(5_000, ge=100)
-    connect_timeout_ms: int = Field(5_000, ge=50)
-    drain_seconds: float = Field(10.0, ge=0)
+    frame_bytes: int = Field(default=65_536, ge=1024, le=16_777_216)
+    topics_per_session: int = Field(default=200, ge=1)
+    frames_per_second: int = Field(default=50, ge=1)
+    sessions_per_user: int = Field(default=50, ge=1)
+    max_sessions: int = Field(default=10_000, ge=1)
+    unauthenticated_per_address: int = Field(default=100, ge=1)
+    webhook_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    ring_events: int = Field(default=1024, ge=16)
+    ping_interval_ms: int = Field(default=25_000, ge=100)
+    ping_timeout_ms: int = Field(default=10_000, ge=100)
+    connect_timeout_ms: int = Field(default=5_000, ge=50)
+    drain_seconds: float = Field(default=10.0, ge=0)
 
     @field_validator("allowed_origins", mode="before")
     @classmethod
@@ -71,9 +70,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _secret_is_long_enough(self) -> Self:
-        if self.jwt_secret is not None:
-            if len(self.jwt_secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
-                raise ValueError(f"JWT_SECRET must have at least {MIN_SECRET_BYTES} bytes")
+        secret = self.jwt_secret
+        if secret is not None and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+            raise ValueError(f"JWT_SECRET must have at least {MIN_SECRET_BYTES} bytes")
         return self
 
     @property

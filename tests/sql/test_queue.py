@@ -275,9 +275,7 @@ def test_a_lost_lease_undoes_what_was_done_under_it(
     owner.execute("select chatsync.release(%s)", [claimed[0].lease_id])
 
     with pytest.raises(psycopg.DatabaseError) as caught, connection.transaction():
-        connection.execute(
-            "select chatsync.publish('t1', array['tenant:t1'], 'effect', '{}')"
-        )
+        connection.execute("select chatsync.publish('t1', array['tenant:t1'], 'effect', '{}')")
         settle(connection, claimed)
 
     assert caught.value.sqlstate == "CS001"

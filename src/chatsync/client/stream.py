@@ -1,4 +1,4 @@
-"""Follows a tenant's events over a WebSocket: resumes by cursor, reconnects by the close code's range.
+"""Follows a tenant's events over a WebSocket: resumes by cursor, reconnects by close code range.
 
 Knows the wire protocol and nothing of the server's insides.
 """

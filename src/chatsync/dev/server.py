@@ -9,9 +9,8 @@ import uvicorn
 from pydantic import SecretStr
 
 from chatsync.database import Database
-from chatsync.dev import state
+from chatsync.dev import state, welcome
 from chatsync.dev.embedded import EmbeddedPostgres
-from chatsync.dev.simulator import PHONE_NUMBER_ID
 from chatsync.dev.state import DevState
 from chatsync.gateway.app import create
 from chatsync.gateway.auth import mint
@@ -81,15 +80,15 @@ async def _serve(settings: Settings, kept: DevState, listener: object) -> None:
         server = uvicorn.Server(
             configuration(create(settings, adopt=adopt, with_worker=True), settings)
         )
-        welcome = asyncio.create_task(_welcome(server, kept, settings.data_dir))
+        greeting = asyncio.create_task(_greet(server, kept, settings.data_dir))
         await server.serve(sockets=[listener])  # pyright: ignore[reportArgumentType]
-        welcome.cancel()
+        greeting.cancel()
     finally:
         await database.close()
 
 
-async def _welcome(server: uvicorn.Server, kept: DevState, data_dir: Path) -> None:
-    while not server.started:
+async def _greet(server: uvicorn.Server, kept: DevState, data_dir: Path) -> None:
+    while not server.started:  # noqa: ASYNC110 - uvicorn tells of it by nothing else
         await asyncio.sleep(0.01)
     token = mint(
         kept.jwt_secret,
@@ -99,30 +98,5 @@ async def _welcome(server: uvicorn.Server, kept: DevState, data_dir: Path) -> No
         ttl_seconds=TOKEN_SECONDS,
         name="Demo agent",
     )
-    command = "scripts/chatsync" if Path("scripts/chatsync").exists() else "chatsync"
-    sys.stdout.write(
-        _WELCOME.format(address=kept.address, token=token, command=command, data_dir=data_dir)
-        .replace("PHONE_NUMBER_ID", PHONE_NUMBER_ID)
-    )
+    sys.stdout.write(welcome.text(kept.address, token, data_dir))
     sys.stdout.flush()
-
-
-_WELCOME = """
-chatsync is ready at {address} (data in {data_dir}; Ctrl-C ends it)
-
-# an agent's token, for a month
-export TOKEN={token}
-
-# watch what agents see
-{command} tail
-
-# a customer writes
-curl -sS -w '%{{http_code}}\\n' {address}/webhooks/whatsapp -d '{{"object":"whatsapp_business_account","entry":[{{"id":"200000000000000","changes":[{{"field":"messages","value":{{"messaging_product":"whatsapp","metadata":{{"display_phone_number":"15550000000","phone_number_id":"PHONE_NUMBER_ID"}},"contacts":[{{"profile":{{"name":"Ana"}},"wa_id":"15551000000"}}],"messages":[{{"from":"15551000000","id":"wamid.'"$(date +%s%N)"'","timestamp":"'"$(date +%s)"'","type":"text","text":{{"body":"Hello!"}}}}]}}}}]}}]}}'
-
-# what the agent would load
-curl -sS -H "Authorization: Bearer $TOKEN" {address}/api/conversations
-
-# ten customers, five messages a second
-{command} simulate --rate 5 --customers 10
-
-"""

@@ -50,7 +50,7 @@ class Customers:
     """An endless conversation of some customers with one business."""
 
     def __init__(self, count: int, phone_number_id: str, seed: int | None) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - small talk, not a secret
+        self._random = random.Random(seed)
         self._count = count
         self._phone_number_id = phone_number_id
         self._run = f"{time.time_ns():x}"
@@ -132,7 +132,10 @@ async def simulate(
     tally = Tally()
     began = time.monotonic()
     slots = asyncio.Semaphore(CONCURRENCY)
-    async with httpx2.AsyncClient(base_url=address, timeout=15) as client, asyncio.TaskGroup() as tasks:
+    async with (
+        httpx2.AsyncClient(base_url=address, timeout=15) as client,
+        asyncio.TaskGroup() as tasks,
+    ):
         for delivery in customers.deliveries():
             due = began + tally.sent / rate
             if (count is not None and tally.sent >= count) or (

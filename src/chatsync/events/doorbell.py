@@ -32,7 +32,7 @@ class Doorbell:
         self.backend_pid: int | None = None
 
     def subscribe(self, hear: Callable[[Hint], None]) -> None:
-        """Have `hear` called with every hint of this process and, through a listener, of others."""
+        """Have `hear` called with every hint: of this process and, by a listener, of others."""
         self._listeners.append(hear)
 
     def ring(self, hint: Hint) -> None:
@@ -46,7 +46,7 @@ class Doorbell:
             hear(hint)
 
     async def probe(self, nonce: str) -> None:
-        """Ring for a listener's self-test. Raises psycopg.Error when the ringer itself is broken."""
+        """Ring for a listener's self-test. Raises psycopg.Error when the ringer is broken."""
         await self._notify(Hint(probe=nonce))
 
     async def run(self) -> None:

@@ -166,7 +166,9 @@ class Feed:
                 await asyncio.sleep(0.2)
 
     def _hear(self, hint: Hint) -> None:
-        self._moved |= self._feeds.keys() if hint.is_everything else hint.tenants & self._feeds.keys()
+        self._moved |= (
+            self._feeds.keys() if hint.is_everything else hint.tenants & self._feeds.keys()
+        )
         if self._moved:
             self._woken.set()
 
@@ -236,7 +238,9 @@ class Feed:
 
     async def _read_block(self, feed: TenantFeed, block: int) -> list[Event]:
         epoch = feed.epoch
-        rows = (await self._read({feed.tenant_id: block * BLOCK}, BLOCK, "block")).get(feed.tenant_id, [])
+        rows = (await self._read({feed.tenant_id: block * BLOCK}, BLOCK, "block")).get(
+            feed.tenant_id, []
+        )
         if rows and rows[0][1] != epoch:
             raise EpochChanged
         if not _is_dense(rows):
@@ -257,7 +261,7 @@ class Feed:
 
 
 def encode(row: Row) -> Event:
-    """One row of read_events() as the JSON object of the protocol; its data is JSON text already."""
+    """One row of read_events() as the protocol's JSON object; its data is JSON text already."""
     _, _, seq, topics, kind, data, correlation_id, created_at = row
     timestamp = created_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     text = (

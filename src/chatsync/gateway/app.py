@@ -139,9 +139,7 @@ def _routes(
         Route("/api/conversations/{id}", conversations.get),
         Route("/api/conversations/{id}/messages", conversations.messages),
         Route("/api/sync", Sync(parts.database, authenticator).get),
-        Route(
-            "/api/events", Events(parts.database, authenticator, parts.feed, parts.hub).get
-        ),
+        Route("/api/events", Events(parts.database, authenticator, parts.feed, parts.hub).get),
         Route("/livez", health.live),
         Route("/readyz", health.ready),
         Route("/metrics", health.metrics),
@@ -184,12 +182,10 @@ async def _error(request: Request, error: Exception) -> Response:
 async def _http_exception(request: Request, error: Exception) -> Response:
     """What the router itself refuses: unknown paths and methods."""
     assert isinstance(error, HTTPException)
-    answer: RequestError = NotFound("no such path") if error.status_code == 404 else BadRequest(
-        error.detail
+    answer: RequestError = (
+        NotFound("no such path") if error.status_code == 404 else BadRequest(error.detail)
     )
     response = problem(answer, correlation_id(request))
     response.status_code = error.status_code
     response.headers.update(error.headers or {})
     return response
-
-

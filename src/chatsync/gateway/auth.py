@@ -35,7 +35,9 @@ class Authenticator:
         self._algorithm = settings.jwt_algorithm
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
-        self._jwks = None if settings.jwks_url is None else jwt.PyJWKClient(settings.jwks_url, timeout=5)
+        self._jwks = (
+            None if settings.jwks_url is None else jwt.PyJWKClient(settings.jwks_url, timeout=5)
+        )
         self._key: str | None = settings.jwt_public_key
         if self._algorithm == "HS256":
             if settings.jwt_secret is None:
@@ -92,7 +94,13 @@ def _claims(payload: dict[str, Any]) -> Claims:
 
 
 def mint(
-    secret: str, *, tenant_id: str, user_id: str, role: str, ttl_seconds: int, name: str | None = None
+    secret: str,
+    *,
+    tenant_id: str,
+    user_id: str,
+    role: str,
+    ttl_seconds: int,
+    name: str | None = None,
 ) -> str:
     """An HS256 token, for the command line, demos and tests."""
     payload: dict[str, object] = {

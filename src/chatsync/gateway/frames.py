@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias, cast
 
 from chatsync.errors import BadRequest, Invalid, RequestError
-from chatsync.model import CloseCode, Cursor, Event
+from chatsync.gateway.effects import Limits
+from chatsync.model import Claims, CloseCode, Cursor, Event
 
 Frame: TypeAlias = dict[str, Any]
 RequestId: TypeAlias = str | int | float
@@ -33,7 +34,7 @@ def _refuse_constant(name: str) -> object:
 
 
 def request_id(frame: Frame) -> RequestId | None:
-    """The id to echo, or None where there is none. Raises Invalid for anything else than a scalar."""
+    """The id to echo, or None where there is none. Raises Invalid for all but a scalar."""
     value = frame.get("id")
     if value is None:
         return None
@@ -81,6 +82,39 @@ def events(
     flags = ('"replay":true,' if is_replay else "") + ('"more":true,' if has_more else "")
     body = b",".join(event.encoded for event in found)
     return b"".join((head.encode(), flags.encode(), b'"events":[', body, b"]}"))
+
+
+def connected(
+    id_: RequestId | None,
+    session_id: str,
+    claims: Claims,
+    *,
+    granted: Sequence[str],
+    denied: Sequence[str],
+    cursor: Cursor,
+    reason: str | None,
+    limits: Limits,
+) -> bytes:
+    return encode(
+        "connected",
+        id=id_,
+        sessionId=session_id,
+        tenantId=claims.tenant_id,
+        userId=claims.user_id,
+        recovered=reason is None,
+        cursor=str(cursor),
+        reason=reason,
+        topics=list(granted),
+        refused=list(denied) or None,
+        heartbeat={"intervalMs": limits.ping_interval_ms, "timeoutMs": limits.ping_timeout_ms},
+        tokenExpiresAt=timestamp(claims.expires_at),
+        limits={
+            "frameBytes": limits.frame_bytes,
+            "topics": limits.topics,
+            "framesPerSecond": limits.frames_per_second,
+            "sessionsPerUser": limits.sessions_per_user,
+        },
+    )
 
 
 def reply(id_: RequestId | None, data: object) -> bytes:

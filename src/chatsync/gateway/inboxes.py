@@ -52,7 +52,9 @@ class InboxDirectory:
         self, names: Sequence[tuple[str | None, str | None]]
     ) -> dict[tuple[str | None, str | None], Inbox]:
         external_ids = [external_id for external_id, _ in names if external_id]
-        account_ids = [account_id for external_id, account_id in names if account_id and not external_id]
+        account_ids = [
+            account_id for external_id, account_id in names if account_id and not external_id
+        ]
         async with self._database.connection() as connection:
             cursor = await connection.execute(
                 "select * from chatsync.resolve_inboxes(%s, %s, %s)",
@@ -67,7 +69,11 @@ class InboxDirectory:
             matches = [
                 inbox
                 for inbox in inboxes
-                if (inbox.external_id == external_id if external_id else inbox.account_id == account_id)
+                if (
+                    inbox.external_id == external_id
+                    if external_id
+                    else inbox.account_id == account_id
+                )
             ]
             # Several numbers of one account: a notice for the account belongs to the first of them.
             if matches:

@@ -1,7 +1,7 @@
 """How far one session has read its tenant's log, and the frames that say so. No I/O.
 
-`position` is how far the log was looked through; `told` is the last position the client knows, where
-the next frame begins. Frames that several sessions want alike are encoded once.
+`position` is how far the log was looked through; `told` is the last position the client knows,
+where the next frame begins. Frames that several sessions want alike are encoded once.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Reading:
         topics: frozenset[str],
         encoded: dict[object, bytes],
     ) -> bytes | None:
-        """Look through the events in (position, to]; the frame to write, if any is for this session."""
+        """Look through the events in (position, to]; returns the frame to write, if any."""
         mine = [event for event in found if not topics.isdisjoint(event.topics)]
         is_replay = self.replay_until is not None
         has_more = self.replay_until is not None and to < self.replay_until

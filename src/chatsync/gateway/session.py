@@ -4,7 +4,6 @@ Frames, answers, events and the time go in; effects come out. The driver must ca
 in order, and answer Open, Authorize, Refresh and Locate before it feeds the next frame.
 """
 
-import random
 from collections.abc import Sequence
 from enum import Enum, auto
 
@@ -19,6 +18,7 @@ from chatsync.errors import (
     Unauthorized,
 )
 from chatsync.gateway import frames
+from chatsync.gateway.allowance import Allowance
 from chatsync.gateway.effects import (
     Authorize,
     Close,
@@ -31,13 +31,12 @@ from chatsync.gateway.effects import (
     Write,
 )
 from chatsync.gateway.frames import Frame, RequestId
+from chatsync.gateway.heartbeat import Heartbeat
 from chatsync.gateway.reading import Reading
 from chatsync.model import Claims, CloseCode, Cursor, Event, full_topic
 
 DEFAULT_TOPICS = ("tenant", "user")
-UNANSWERED_PINGS = 2
 EXPIRY_WARNING_SECONDS = 60.0
-BURST_SECONDS = 2  # A client may send this many seconds' worth of frames at once.
 
 
 class State(Enum):
@@ -56,19 +55,14 @@ class Session:
         self.topics: frozenset[str] = frozenset()
         self.reading = Reading()
         self.acknowledged = 0
-        self.rtt_ms: int | None = None
         self._limits = limits
         self._has_bearer = has_bearer
         self._effects: list[Effect] = []
         self._request: RequestId | None = None
         self._sync_request: RequestId | None = None
-        self._frames_left = float(limits.frames_per_second * BURST_SECONDS)
-        self._frames_counted_at = now
+        self._allowance = Allowance(limits.frames_per_second, now)
         self._connect_by = now + limits.connect_timeout_ms / 1000
-        self._ping_at = 0.0
-        self._pinged_at = 0.0
-        self._ping_number = 0
-        self._unanswered = 0
+        self.heartbeat = Heartbeat(limits.ping_interval_ms / 1000)
         self._expires_at = 0.0
         self._has_warned = False
 
@@ -84,7 +78,7 @@ class Session:
         if self.state is State.NEW:
             return self._connect_by
         warning = 0.0 if self._has_warned else EXPIRY_WARNING_SECONDS
-        return min(self._ping_at, self._expires_at - warning)
+        return min(self.heartbeat.due_at, self._expires_at - warning)
 
     # What goes in.
 
@@ -93,8 +87,10 @@ class Session:
         if self.state is State.CLOSED:
             return
         self._request = None
-        if not self._may_send(now):
-            self.refused(RateLimited("too many frames", retry_after_ms=1000), CloseCode.RATE_LIMITED)
+        if not self._allowance.take(now):
+            self.refused(
+                RateLimited("too many frames", retry_after_ms=1000), CloseCode.RATE_LIMITED
+            )
             return
         try:
             if text is None:
@@ -130,10 +126,19 @@ class Session:
         self.topics = frozenset(granted)
         self.reading.begin(start)
         self.acknowledged = self.reading.position
-        # Smeared, so that a thousand sessions of one moment do not beat as one.
-        interval = self._limits.ping_interval_ms / 1000
-        self._ping_at = now + interval * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        self._write(self._connected(claims, granted, denied, start))
+        self.heartbeat.begin(now)
+        self._write(
+            frames.connected(
+                self._request,
+                self.session_id,
+                claims,
+                granted=granted,
+                denied=denied,
+                cursor=self.reading.cursor,
+                reason=start.reason,
+                limits=self._limits,
+            )
+        )
 
     def refused(self, error: RequestError, code: CloseCode | None = None) -> None:
         """Answer the last frame with an error, and close where a code is given."""
@@ -197,7 +202,7 @@ class Session:
             return
         if now >= self._expires_at:
             self.close(CloseCode.TOKEN_EXPIRED, "the token has expired")
-        elif now >= self._ping_at and self._unanswered >= UNANSWERED_PINGS:
+        elif self.heartbeat.is_missed(now):
             self.close(CloseCode.HEARTBEAT_MISSED, "two pings were not answered")
         else:
             self._beat(now)
@@ -260,9 +265,7 @@ class Session:
         self._effects.append(Locate(cursor))
 
     def _pong(self, frame: Frame, now: float) -> None:
-        self._unanswered = 0
-        if self._ping_number and frame.get("n") == self._ping_number:
-            self.rtt_ms = round((now - self._pinged_at) * 1000)
+        self.heartbeat.answer(frame.get("n"), now)
         if frame.get("cursor") is not None:
             self._acknowledge(Cursor.parse(frame["cursor"]))
 
@@ -284,13 +287,6 @@ class Session:
         if count > self._limits.topics:
             raise Invalid(f"topics: more than {self._limits.topics} in one session")
 
-    def _may_send(self, now: float) -> bool:
-        rate = self._limits.frames_per_second
-        refilled = self._frames_left + max(0.0, now - self._frames_counted_at) * rate
-        self._frames_left = min(float(rate * BURST_SECONDS), refilled) - 1
-        self._frames_counted_at = now
-        return self._frames_left >= 0
-
     # What goes out.
 
     def _beat(self, now: float) -> None:
@@ -298,39 +294,11 @@ class Session:
             self._has_warned = True
             remaining_ms = max(0, round((self._expires_at - now) * 1000))
             self._write(frames.encode("tokenExpiring", inMs=remaining_ms))
-        if now < self._ping_at:
-            return
-        self._ping_number += 1
-        self._unanswered += 1
-        self._pinged_at = now
-        self._ping_at = now + self._limits.ping_interval_ms / 1000
-        cursor = str(self.reading.tell())
-        self._write(frames.encode("ping", n=self._ping_number, cursor=cursor, rttMs=self.rtt_ms))
-
-    def _connected(
-        self, claims: Claims, granted: Sequence[str], denied: Sequence[str], start: Start
-    ) -> bytes:
-        limits = self._limits
-        return frames.encode(
-            "connected",
-            id=self._request,
-            sessionId=self.session_id,
-            tenantId=claims.tenant_id,
-            userId=claims.user_id,
-            recovered=start.reason is None,
-            cursor=str(self.reading.cursor),
-            reason=start.reason,
-            topics=list(granted),
-            refused=list(denied) or None,
-            heartbeat={"intervalMs": limits.ping_interval_ms, "timeoutMs": limits.ping_timeout_ms},
-            tokenExpiresAt=frames.timestamp(claims.expires_at),
-            limits={
-                "frameBytes": limits.frame_bytes,
-                "topics": limits.topics,
-                "framesPerSecond": limits.frames_per_second,
-                "sessionsPerUser": limits.sessions_per_user,
-            },
-        )
+        if now >= self.heartbeat.due_at:
+            rtt_ms = self.heartbeat.rtt_ms
+            number = self.heartbeat.beat(now)
+            cursor = str(self.reading.tell())
+            self._write(frames.encode("ping", n=number, cursor=cursor, rttMs=rtt_ms))
 
     def _end_sync(self) -> None:
         if self._sync_request is not None and self.reading.replay_until is None:

@@ -292,5 +292,3 @@ def _close_code(error: RequestError) -> CloseCode:
 
 def _on_clock(claims: Claims, now: float) -> float:
     return now + claims.expires_at - time.time()
-
-

@@ -43,13 +43,16 @@ async def _apply(connection: Connection, items: Sequence[InboundItem]) -> None:
     try:
         async with connection.transaction():
             await connection.execute(
-                "select chatsync.apply_inbound(%s, %s)", [Jsonb(folded.contacts), Jsonb(folded.items)]
+                "select chatsync.apply_inbound(%s, %s)",
+                [Jsonb(folded.contacts), Jsonb(folded.items)],
             )
     except psycopg.Error as error:
         if is_transient(error):
             raise
         if len(items) == 1:
-            await _reject(connection, items[0], f"{type(error).__name__}: {error.diag.message_primary}")
+            await _reject(
+                connection, items[0], f"{type(error).__name__}: {error.diag.message_primary}"
+            )
             return
         middle = len(items) // 2
         await _apply(connection, items[:middle])
@@ -61,7 +64,8 @@ async def _reject(connection: Connection, entry: InboundItem, reason: str) -> No
     raw = entry.item.item if isinstance(entry.item, Malformed) else _document(entry, 0, None)
     summary = Jsonb(raw)
     await connection.execute(
-        "select chatsync.reject_delivery(%s, %s, %s, 'item', convert_to(%s::jsonb::text, 'UTF8'), %s, %s)",
+        "select chatsync.reject_delivery("
+        "%s, %s, %s, 'item', convert_to(%s::jsonb::text, 'UTF8'), %s, %s)",
         [entry.tenant_id, entry.inbox_id, entry.correlation_id, summary, summary, reason],
     )
 
@@ -79,7 +83,9 @@ def _fold(items: Sequence[InboundItem]) -> _Folded:
     people = _People()
     for entry in items:
         if isinstance(entry.item, Message):
-            people.add(entry.tenant_id, entry.item.contact, is_speaking=entry.item.direction == "INBOUND")
+            people.add(
+                entry.tenant_id, entry.item.contact, is_speaking=entry.item.direction == "INBOUND"
+            )
     documents = [
         _document(entry, position, people.key(entry.tenant_id, entry.item.contact.identities[0]))
         if isinstance(entry.item, Message)

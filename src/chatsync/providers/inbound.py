@@ -83,7 +83,11 @@ def parse_json(body: bytes) -> JsonObject:
         raise BodyError("not JSON") from error
     if not isinstance(decoded, dict):
         raise BodyError("not a JSON object")
-    return cast(JsonObject, clean(decoded)) if _needs_cleaning(body) else cast(JsonObject, decoded)
+    return (
+        cast(JsonObject, clean(cast(object, decoded)))
+        if _needs_cleaning(body)
+        else cast(JsonObject, decoded)
+    )
 
 
 def clean(value: object) -> object:

@@ -27,7 +27,7 @@ from chatsync.providers.inbound import (
 NAME = "whatsapp_cloud"
 
 _SIGNATURE = re.compile(r"sha256=([0-9a-f]{64})", re.ASCII)
-# A business-scoped user id: a country code, a dot, at most 128 letters and digits; `ENT.` marks a parent.
+# A business-scoped user id: a country, a dot, at most 128 letters and digits; ENT marks a parent.
 _BSUID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}", re.ASCII)
 _STATUSES: dict[str, Literal["SENT", "DELIVERED", "READ", "FAILED"]] = {
     "sent": "SENT",
@@ -131,7 +131,10 @@ class _Person:
         profile = raw.get("profile")
         name = _text(cast(JsonObject, profile).get("name")) if isinstance(profile, dict) else None
         return cls(
-            _text(raw.get("wa_id")), _text(raw.get("user_id")), _text(raw.get("parent_user_id")), name
+            _text(raw.get("wa_id")),
+            _text(raw.get("user_id")),
+            _text(raw.get("parent_user_id")),
+            name,
         )
 
 
@@ -152,15 +155,25 @@ def _guarded(parser: _Parser, raw: object, people: list[_Person], scope: str) ->
 
 
 def _parse_message(raw: JsonObject, people: list[_Person], scope: str) -> Item:
-    names = [_text(raw.get("from")), _text(raw.get("from_user_id")), _text(raw.get("from_parent_user_id"))]
+    names = [
+        _text(raw.get("from")),
+        _text(raw.get("from_user_id")),
+        _text(raw.get("from_parent_user_id")),
+    ]
     return _message(raw, _contact(names, people, scope), "INBOUND", "live")
 
 
 def _parse_echo(raw: JsonObject, people: list[_Person], scope: str) -> Item:
-    names = [_text(raw.get("to")), _text(raw.get("to_user_id")), _text(raw.get("to_parent_user_id"))]
+    names = [
+        _text(raw.get("to")),
+        _text(raw.get("to_user_id")),
+        _text(raw.get("to_parent_user_id")),
+    ]
     contact = _contact(names, people, scope)
     # What the business itself sent says nothing about what the customer is called.
-    return _message(raw, Contact(contact.identities, None, contact.phone_number), "OUTBOUND", "echo")
+    return _message(
+        raw, Contact(contact.identities, None, contact.phone_number), "OUTBOUND", "echo"
+    )
 
 
 def _message(
@@ -216,7 +229,12 @@ def _contact(names: list[str | None], people: list[_Person], scope: str) -> Cont
         (p for p in people if given & {p.wa_id, p.user_id, p.parent_user_id}),
         people[0] if len(people) == 1 else None,
     )
-    values = [*names, person and person.wa_id, person and person.user_id, person and person.parent_user_id]
+    values = [
+        *names,
+        person and person.wa_id,
+        person and person.user_id,
+        person and person.parent_user_id,
+    ]
     identities: dict[Identity, None] = {}
     for value in values:
         if value:
@@ -261,7 +279,11 @@ def _time(raw: JsonObject) -> datetime:
 def _phone_number_id(change: JsonObject) -> str | None:
     value = change.get("value")
     metadata = cast(JsonObject, value).get("metadata") if isinstance(value, dict) else None
-    return _text(cast(JsonObject, metadata).get("phone_number_id")) if isinstance(metadata, dict) else None
+    return (
+        _text(cast(JsonObject, metadata).get("phone_number_id"))
+        if isinstance(metadata, dict)
+        else None
+    )
 
 
 def _text(value: object) -> str | None:

@@ -52,7 +52,7 @@ class Lease:
         self._is_registered.set()
         log.info("worker_registered", worker_id=self._worker_id)
         try:
-            while await self._beat(connection):
+            while await self._beat(connection):  # noqa: ASYNC110 - a heartbeat is a clock
                 await asyncio.sleep(HEARTBEAT_SECONDS)
             log.warning("lease_lost", error="another worker took this one for dead")
         except asyncio.CancelledError:

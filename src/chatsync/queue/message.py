@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 
 from chatsync.database import Connection
 
+
 @dataclass(frozen=True, slots=True)
 class QueueMessage:
     """One message under a lease. `retry_count` counts this delivery, too."""

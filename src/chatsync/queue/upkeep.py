@@ -1,4 +1,4 @@
-"""What some worker must do now and then: free dead workers' work, mend lanes, keep the log's days."""
+"""What workers do now and then: free dead workers' work, mend lanes, keep the log's days."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

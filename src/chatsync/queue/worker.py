@@ -91,7 +91,9 @@ class Worker:
                     batch = []
                 except DatabaseUnavailable as error:
                     reruns += 1
-                    log.warning("batch_rerun", queue=queue, reruns=reruns, error=repr(error.__cause__))
+                    log.warning(
+                        "batch_rerun", queue=queue, reruns=reruns, error=repr(error.__cause__)
+                    )
                     await _back_off(reruns)
         finally:
             await self._release(batch)
@@ -127,7 +129,9 @@ class Worker:
         began = time.monotonic()
         async with self._database.transaction() as connection:
             if reruns >= MAX_RERUNS:
-                failures, untouched = _all_failed(batch, Retry("the database gave up on this batch"))
+                failures, untouched = _all_failed(
+                    batch, Retry("the database gave up on this batch")
+                )
             else:
                 failures, untouched = await _apply(connection, handler, batch)
             following = await settle_and_claim(
@@ -164,7 +168,7 @@ async def _apply(
         async with connection.transaction():
             await handler(connection, batch)
         return [], []
-    except Exception as error:  # noqa: BLE001 - whatever a handler raises belongs to its message
+    except Exception as error:
         _raise_if_transient(error)
         if len(batch) == 1:
             log.warning("message_failed", id=batch[0].id, error=repr(error))
@@ -192,14 +196,14 @@ def _raise_if_transient(error: Exception) -> None:
 
 
 def _failure(message: QueueMessage, error: Exception) -> Failure:
-    text = error.message if isinstance(error, HandlerOutcome) else f"{type(error).__name__}: {error}"
+    text = (
+        error.message if isinstance(error, HandlerOutcome) else f"{type(error).__name__}: {error}"
+    )
     after = error.after_seconds if isinstance(error, Retry) else None
     return Failure(message.id, text, isinstance(error, Permanent), after)
 
 
-def _all_failed(
-    batch: Sequence[QueueMessage], error: Exception
-) -> tuple[list[Failure], list[int]]:
+def _all_failed(batch: Sequence[QueueMessage], error: Exception) -> tuple[list[Failure], list[int]]:
     """Charge the first message of each key, and leave the rest of the key in line behind it."""
     seen: set[str] = set()
     failures: list[Failure] = []

@@ -35,9 +35,7 @@ EVENTS_STAMPED = Counter("chatsync_events_stamped_total", "Events numbered by th
 LISTENER_REPLACED = Counter(
     "chatsync_listener_replaced_total", "LISTEN connections that were replaced.", ["reason"]
 )
-SESSIONS = Gauge(
-    "chatsync_sessions", "Open WebSocket sessions.", multiprocess_mode="livesum"
-)
+SESSIONS = Gauge("chatsync_sessions", "Open WebSocket sessions.", multiprocess_mode="livesum")
 SESSIONS_CLOSED = Counter(
     "chatsync_sessions_closed_total", "Sessions closed by the server.", ["code"]
 )

@@ -10,7 +10,7 @@ from chatsync.telemetry.health import Check
 
 
 class Health:
-    """The endpoints of a process. Liveness never touches the database: a restart mends nothing there."""
+    """The endpoints of a process. Liveness never asks the database: no restart mends that."""
 
     def __init__(self, checks: Mapping[str, Check], multiprocess_dir: str | None) -> None:
         self._checks = checks

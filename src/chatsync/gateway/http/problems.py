@@ -56,7 +56,7 @@ def classified(error: Exception) -> RequestError:
 
 
 class Problems:
-    """Outermost middleware: correlates every request, and answers for whatever an endpoint raises."""
+    """Outermost middleware: correlates requests and answers for whatever an endpoint raises."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -87,7 +87,7 @@ class Problems:
                 await self._app(scope, receive, send_correlated)
             except ClientDisconnect:
                 pass
-            except Exception as error:  # noqa: BLE001 - the last resort of every endpoint
+            except Exception as error:
                 if has_begun:
                     raise
                 answer = classified(error)

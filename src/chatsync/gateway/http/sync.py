@@ -17,7 +17,7 @@ from chatsync.model import Cursor
 
 
 class Sync:
-    """The endpoint /api/sync. A page token names its kind, the first page's cursor and a position."""
+    """The endpoint /api/sync. A page token holds its kind, the first cursor and a position."""
 
     def __init__(self, database: Database, authenticator: Authenticator) -> None:
         self._database = database
@@ -73,9 +73,7 @@ class Sync:
     async def _changes(
         self, tenant_id: str, since: Cursor, upto: int | None, after: Cursor | None
     ) -> Response:
-        page = await queries.changes(
-            self._database, tenant_id, since=since, upto=upto, after=after
-        )
+        page = await queries.changes(self._database, tenant_id, since=since, upto=upto, after=after)
         return _answer("changes", page)
 
 

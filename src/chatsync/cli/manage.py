@@ -1,0 +1,116 @@
+"""Commands that look after a database: migrate, doctor, token, tenant, inbox, epoch."""
+
+import sys
+from typing import Any
+
+import click
+
+from chatsync.cli.context import query, settings_here
+from chatsync.errors import ConfigError
+from chatsync.gateway.auth import ROLES, mint
+from chatsync.migrate import migrate as run_migrations
+from chatsync.migrate import pending
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database up to this version."""
+    applied = run_migrations(settings_here().require_database_url())
+    click.echo(f"applied {len(applied)} files" if applied else "nothing to apply")
+
+
+@click.command()
+def doctor() -> None:
+    """Check the database and say what is wrong."""
+    settings = settings_here()
+    url = settings.require_database_url()
+    waiting = pending(url)
+    click.echo(
+        _line(not waiting, "schema", f"{len(waiting)} files to apply" if waiting else "up to date")
+    )
+    rows: list[Any] = [] if waiting else query(url, "select * from chatsync.doctor()")
+    for name, is_ok, detail in rows:
+        click.echo(_line(is_ok, name, detail))
+    if waiting or not all(is_ok for _, is_ok, _ in rows):
+        sys.exit(1)
+
+
+@click.command()
+@click.option("--tenant", required=True, help="Tenant id.")
+@click.option("--user", required=True, help="User id.")
+@click.option("--role", default="agent", type=click.Choice(sorted(ROLES)), help="Role (agent).")
+@click.option("--ttl", default=3600, type=click.IntRange(1), help="Seconds it is valid (3600).")
+@click.option("--name", help="Name that colleagues see.")
+def token(tenant: str, user: str, role: str, ttl: int, name: str | None) -> None:
+    """Print a JWT and nothing else."""
+    settings = settings_here()
+    if settings.jwt_secret is None:
+        raise ConfigError("CHATSYNC_JWT_SECRET is not set, and no `chatsync dev` was started here")
+    secret = settings.jwt_secret.get_secret_value()
+    click.echo(mint(secret, tenant_id=tenant, user_id=user, role=role, ttl_seconds=ttl, name=name))
+
+
+@click.group()
+def tenant() -> None:
+    """Manage tenants."""
+
+
+@tenant.command("create")
+@click.argument("tenant_id", metavar="ID")
+@click.option("--name", help="Name to show.")
+def tenant_create(tenant_id: str, name: str | None) -> None:
+    """Create a tenant; one that is there stays as it is."""
+    url = settings_here().require_database_url()
+    rows = query(url, "select chatsync.create_tenant(%s, %s)", [tenant_id, name])
+    click.echo(f"{'created' if rows[0][0] else 'kept'} tenant {tenant_id}")
+
+
+@click.group()
+def inbox() -> None:
+    """Manage inboxes."""
+
+
+@inbox.command("create")
+@click.option("--tenant", required=True, help="Tenant id.")
+@click.option(
+    "--provider", required=True, type=click.Choice(["whatsapp_cloud", "evolution", "standard"])
+)
+@click.option("--external-id", required=True, help="Phone number id, or instance.")
+@click.option("--account-id", help="WhatsApp business account id.")
+@click.option("--app-secret", help="Signs this inbox's webhooks.")
+@click.option("--access-token", help="Sends this inbox's messages.")
+@click.option("--api-key", help="Evolution API key.")
+@click.option("--base-url", help="Address of the Evolution server.")
+def inbox_create(tenant: str, provider: str, external_id: str, **more: str | None) -> None:
+    """Create an inbox and print its id."""
+    rows = query(
+        settings_here().require_database_url(),
+        "select chatsync.create_inbox(%s, %s, %s, %s, %s, %s, %s, %s)",
+        [
+            tenant,
+            provider,
+            external_id,
+            more["account_id"],
+            more["app_secret"],
+            more["access_token"],
+            more["api_key"],
+            more["base_url"],
+        ],
+    )
+    click.echo(rows[0][0])
+
+
+@click.group()
+def epoch() -> None:
+    """Manage the lives of the log."""
+
+
+@epoch.command("new")
+def epoch_new() -> None:
+    """Make every cursor given out unknown, after a restore that PostgreSQL cannot notice itself."""
+    rows = query(settings_here().require_database_url(), "select chatsync.open_epochs()")
+    click.echo(f"opened new epochs for {rows[0][0]} tenants")
+
+
+def _line(is_ok: bool, name: str, detail: str) -> str:
+    return f"{'ok  ' if is_ok else 'FAIL'}  {name}: {detail}"
