@@ -1,7 +1,7 @@
 -- Whom a delivery speaks of.
 
--- Called by apply_inbound() with [{key, tenantId, name, phoneNumber, identities: [{scope, kind,
--- value}]}], folded so that no identity stands under two keys. Finds each contact by any of its
+-- Called by apply_inbound() with [{key, tenantId, name, isRenamed, phoneNumber, identities:
+-- [{scope, kind, value}]}], folded so that no identity stands under two keys. Finds each contact by any of its
 -- identities, makes the unknown ones, attaches new identities and takes a newer name.
 -- Lock order: identities by value, then contacts by id.
 create or replace function chatsync.resolve_contacts(p_contacts jsonb)
@@ -59,19 +59,21 @@ begin
 
   with resolved as (
     select w.key, w."tenantId" as tenant_id, w.name, w."phoneNumber" as phone_number,
-      min(k.contact_id) as contact_id
-    from jsonb_to_recordset(p_contacts)
-      as w (key integer, "tenantId" text, name text, "phoneNumber" text, identities jsonb)
+      w."isRenamed" as is_renamed, min(k.contact_id) as contact_id
+    from jsonb_to_recordset(p_contacts) as w (
+      key integer, "tenantId" text, name text, "phoneNumber" text, "isRenamed" boolean,
+      identities jsonb)
     cross join lateral jsonb_to_recordset(w.identities) as i (scope text, kind text, value text)
     join chatsync.contact_identities k
       on k.tenant_id = w."tenantId" and k.scope = i.scope and k.kind = i.kind and k.value = i.value
-    group by 1, 2, 3, 4
+    group by 1, 2, 3, 4, 5
   ),
   stale as (
-    select c.tenant_id, c.contact_id, r.name, r.phone_number
+    select c.tenant_id, c.contact_id, r.phone_number,
+      case when r.is_renamed or c.name is null then r.name end as name
     from resolved r
     join chatsync.contacts c on c.tenant_id = r.tenant_id and c.contact_id = r.contact_id
-    where (r.name is not null and r.name is distinct from c.name)
+    where (r.name is distinct from c.name and r.name is not null and (r.is_renamed or c.name is null))
       or (r.phone_number is not null and c.phone_number is null)
     order by c.contact_id
     for no key update of c

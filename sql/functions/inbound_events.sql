@@ -140,7 +140,9 @@ begin
   select array_agg(s.tenant_id) as tenant_ids, array_agg(s.message_id) as message_ids,
     array_agg(s.correlation_id) as correlation_ids
   into v_climbed
-  from chatsync.apply_statuses(v_items) as s;
+  from chatsync.apply_statuses(v_items) as s
+  -- A message that is new carries its status in message:new.
+  where v_new.message_ids is null or not s.message_id = any (v_new.message_ids);
 
   if v_updated.contact_ids is not null then
     perform chatsync.publish_contacts(v_updated.tenant_ids, v_updated.contact_ids);

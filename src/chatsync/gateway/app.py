@@ -82,12 +82,14 @@ def create(
             drain_on_signals(parts.hub, settings.drain_seconds)
             yield
 
-    return Starlette(
+    application = Starlette(
         routes=_routes(settings, parts, authenticator, adopt),
         lifespan=lifespan,
         middleware=[Middleware(Problems)],
         exception_handlers={HTTPException: _http_exception, ChatsyncError: _error},
     )
+    application.state.hub = parts.hub
+    return application
 
 
 def _assemble(settings: Settings) -> _Parts:

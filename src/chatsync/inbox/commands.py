@@ -101,6 +101,7 @@ class _People:
     def __init__(self) -> None:
         self._parents: dict[tuple[str, Identity], tuple[str, Identity]] = {}
         self._names: dict[tuple[str, Identity], str] = {}
+        self._speakers: set[tuple[str, Identity]] = set()
         self._keys: dict[tuple[str, Identity], int] = {}
 
     def add(self, tenant_id: str, contact: Contact, *, is_speaking: bool) -> None:
@@ -110,8 +111,13 @@ class _People:
             self._parents[root] = other
             if root in self._names:
                 self._names.setdefault(other, self._names[root])
-        if contact.name is not None and is_speaking:
-            self._names[self._root(first)] = contact.name
+            if root in self._speakers:
+                self._speakers.add(other)
+        root = self._root(first)
+        if contact.name is not None and (is_speaking or root not in self._names):
+            self._names[root] = contact.name
+            if is_speaking:
+                self._speakers.add(root)
 
     def key(self, tenant_id: str, identity: Identity) -> int:
         return self._keys.setdefault(self._root((tenant_id, identity)), len(self._keys))
@@ -125,6 +131,8 @@ class _People:
                 "key": self.key(*root),
                 "tenantId": root[0],
                 "name": self._names.get(root),
+                # What the business sent may name a contact, but not rename one.
+                "isRenamed": root in self._speakers,
                 "phoneNumber": next((i.value for i in identities if i.kind == "phone"), None),
                 "identities": [
                     {"scope": i.scope, "kind": i.kind, "value": i.value} for i in identities

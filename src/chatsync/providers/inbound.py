@@ -5,11 +5,15 @@ the others of its delivery with it.
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias, cast
 
 JsonObject: TypeAlias = dict[str, Any]
+
+# NUL, and halves of surrogate pairs.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 MAX_DEPTH = 64  # Protocol §5: deeper bodies are kept as dead letters.
 
@@ -105,13 +109,7 @@ def clean(value: object) -> object:
 
 
 def clean_text(text: str) -> str:
-    if "\x00" in text:
-        text = text.replace("\x00", "\ufffd")
-    return text.encode("utf-8", "replace").decode() if _has_surrogate(text) else text
-
-
-def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    return _UNSTORABLE.sub("\ufffd", text)
 
 
 def _needs_cleaning(body: bytes) -> bool:

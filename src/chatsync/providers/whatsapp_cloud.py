@@ -169,11 +169,7 @@ def _parse_echo(raw: JsonObject, people: list[_Person], scope: str) -> Item:
         _text(raw.get("to_user_id")),
         _text(raw.get("to_parent_user_id")),
     ]
-    contact = _contact(names, people, scope)
-    # What the business itself sent says nothing about what the customer is called.
-    return _message(
-        raw, Contact(contact.identities, None, contact.phone_number), "OUTBOUND", "echo"
-    )
+    return _message(raw, _contact(names, people, scope), "OUTBOUND", "echo")
 
 
 def _message(
