@@ -38,8 +38,8 @@ PATIENCE_SECONDS = 15.0
 
 
 def settings_for(database_url: str, **more: Any) -> Settings:
-    return Settings(
-        **{
+    return Settings.model_validate(
+        {
             "database_url": SecretStr(database_url),
             "jwt_secret": SecretStr(JWT_SECRET),
             "whatsapp_app_secret": SecretStr(APP_SECRET),

@@ -7,6 +7,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from chatsync.gateway.auth import mint
 from service.harness import (
     JWT_SECRET,
     Gateway,
@@ -17,8 +18,6 @@ from service.harness import (
     settings_for,
     token,
 )
-
-from chatsync.gateway.auth import mint
 
 
 async def test_connected_tells_what_a_client_needs(gateway: Gateway) -> None:
@@ -72,15 +71,15 @@ async def test_a_token_in_the_url_is_refused(gateway: Gateway) -> None:
     assert caught.value.response.status_code == 400
 
 
+FORGED = mint("x" * 32, tenant_id="t1", user_id="u", role="agent", ttl_seconds=60)
+EXPIRED = mint(JWT_SECRET, tenant_id="t1", user_id="u", role="agent", ttl_seconds=-60)
+TWO_TENANTS = mint(JWT_SECRET, tenant_id="a,b", user_id="u", role="agent", ttl_seconds=60)
+
+
 @pytest.mark.parametrize(
     ("jwt", "code"),
-    [
-        ("not-a-token", 4501),
-        (mint("another-secret-with-at-least-32-bytes", tenant_id="t1", user_id="u", role="agent", ttl_seconds=60), 4501),
-        (mint(JWT_SECRET, tenant_id="t1", user_id="u", role="agent", ttl_seconds=-60), 4300),
-        (mint(JWT_SECRET, tenant_id="a,b", user_id="u", role="agent", ttl_seconds=60), 4501),
-    ],
-)  # fmt: skip
+    [("not-a-token", 4501), (FORGED, 4501), (EXPIRED, 4300), (TWO_TENANTS, 4501)],
+)
 async def test_a_bad_token_is_answered_with_its_close_code(
     gateway: Gateway, jwt: str, code: int
 ) -> None:

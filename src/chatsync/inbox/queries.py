@@ -71,7 +71,8 @@ async def list_conversations(
 
 async def _rows(connection: Connection, tenant_id: str, rest: list[object]) -> list[Row]:
     found = await connection.execute(
-        "select * from chatsync.list_conversations(%s, %s, %s::timestamptz, %s, %s, %s, %s)",
+        "select * from chatsync.list_conversations("
+        "%s, %s, %s::timestamptz, %s::bigint, %s, %s, %s::bigint)",
         [tenant_id, *rest],
     )
     return await found.fetchall()
@@ -100,7 +101,7 @@ async def list_messages(
         cursor = await _cursor(connection, tenant_id, after)
         await _conversation(connection, tenant_id, conversation_id)
         found = await connection.execute(
-            "select * from chatsync.list_messages(%s, %s, %s, %s::timestamptz, %s)",
+            "select * from chatsync.list_messages(%s, %s, %s, %s::timestamptz, %s::bigint)",
             [tenant_id, conversation_id, limit + 1, *(before or (None, None))],
         )
         return _page(await found.fetchall(), limit, cursor)
@@ -122,7 +123,8 @@ async def snapshot(
     async with database.transaction([tenant_id], is_snapshot=True) as connection:
         cursor = await _cursor(connection, tenant_id, first_cursor or after)
         found = await connection.execute(
-            "select * from chatsync.snapshot_page(%s, %s, %s)", [tenant_id, after_id, limit + 1]
+            "select * from chatsync.snapshot_page(%s, %s::bigint, %s)",
+            [tenant_id, after_id, limit + 1],
         )
         rows = await found.fetchall()
         inboxes: list[str] | None = None
@@ -153,7 +155,7 @@ async def changes(
             await _cursor(connection, tenant_id, after)
         top = cursor.seq if upto is None else upto
         found = await connection.execute(
-            "select * from chatsync.changes(%s, %s, %s, %s)",
+            "select * from chatsync.changes(%s, %s::bigint, %s::bigint, %s)",
             [tenant_id, since.seq, top, CHANGES_PER_PAGE],
         )
         row = await found.fetchone()

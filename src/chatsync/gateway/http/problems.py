@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from chatsync.errors import (
     DatabaseUnavailable,
     InternalError,
+    Invalid,
     RequestError,
     TokenInUrl,
     Unavailable,
@@ -49,6 +50,9 @@ def classified(error: Exception) -> RequestError:
     match error:
         case RequestError():
             return error
+        case psycopg.DataError():
+            # Only what a caller sent can have a form or a range that PostgreSQL refuses.
+            return Invalid("a value of the request cannot be used")
         case DatabaseUnavailable() | psycopg.OperationalError():
             return Unavailable("the database does not answer", retry_after_ms=1000)
         case _:
