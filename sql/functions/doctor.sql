@@ -29,13 +29,7 @@ as $$
         'chatsync.event_log_' || to_char((chatsync.now() at time zone 'UTC')::date + 3, 'YYYYMMDD')) is not null,
       'partitions exist for the next three days'),
     ('notifications', pg_notification_queue_usage() < 0.01,
-      'the queue of NOTIFY is ' || round((pg_notification_queue_usage() * 100)::numeric, 2) || ' % full'),
-    ('old transactions',
-      not exists (
-        select from pg_stat_activity
-        where datname = current_database() and backend_xmin is not null
-          and xact_start < clock_timestamp() - interval '5 minutes'),
-      'none older than five minutes')
+      'the queue of NOTIFY is ' || round((pg_notification_queue_usage() * 100)::numeric, 2) || ' % full')
 $$;
 
 grant execute on function chatsync.doctor() to chatsync_worker, chatsync_gateway;

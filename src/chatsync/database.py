@@ -117,7 +117,11 @@ async def connect(url: str, role: Role, *, name: str = "chatsync") -> Connection
     connection = await psycopg.AsyncConnection.connect(
         url, autocommit=True, application_name=name, connect_timeout=5
     )
-    await take_role(connection, role)
+    try:
+        await take_role(connection, role)
+    except BaseException:
+        await connection.close()
+        raise
     return connection
 
 

@@ -19,8 +19,18 @@ async def running(*runs: Callable[[], Awaitable[None]]) -> AsyncGenerator[None]:
         yield
     finally:
         for task in reversed(tasks):
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end(task)
+
+
+async def end(task: "asyncio.Task[None]") -> None:
+    """Cancel a task and wait until it has ended.
+
+    More than once if need be: a query that is cancelled while its connection breaks raises the
+    connection's error, and the cancellation is gone.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=RESTART_SECONDS)
 
 
 async def _supervise(run: Callable[[], Awaitable[None]]) -> None:

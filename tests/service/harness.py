@@ -231,7 +231,12 @@ async def running_gateway(
             yield gateway
     finally:
         server.should_exit = True
-        await serving
+        done, _ = await asyncio.wait({serving}, timeout=PATIENCE_SECONDS)
+        if not done:
+            for task in asyncio.all_tasks():
+                task.print_stack()
+            raise AssertionError("the gateway did not end")
+        serving.result()
 
 
 @dataclass

@@ -68,7 +68,7 @@ class Doorbell:
 
     async def _notify(self, hint: Hint) -> None:
         async with asyncio.timeout(5):
-            if self._connection is None or self._connection.broken or self._connection.closed:
+            if self._connection is None or self._connection.closed:
                 self._connection = await connect(self._url, self._role, name="chatsync ringer")
                 self.backend_pid = self._connection.info.backend_pid
             await self._connection.execute("select pg_notify(%s, %s)", [CHANNEL, hint.encode()])

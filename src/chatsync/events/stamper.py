@@ -59,7 +59,7 @@ class Stamper:
                 if heads is None:
                     await asyncio.sleep(CONTENDED_SECONDS)
                 elif heads:
-                    metrics.EVENTS_STAMPED.inc()
+                    metrics.STAMPS.inc()
                     self._doorbell.ring(Hint(tenants=frozenset(heads)))
 
     def _hear(self, hint: Hint) -> None:

@@ -35,13 +35,11 @@ class Reading:
 
     def advance(
         self,
-        found: Sequence[Event],
+        mine: Sequence[Event],
         to: int,
-        topics: frozenset[str],
         encoded: dict[object, bytes],
     ) -> bytes | None:
-        """Look through the events in (position, to]; returns the frame to write, if any."""
-        mine = [event for event in found if not topics.isdisjoint(event.topics)]
+        """Move on to `to` with this session's events on the way; the frame to write, if any."""
         is_replay = self.replay_until is not None
         has_more = self.replay_until is not None and to < self.replay_until
         self.position = to

@@ -193,8 +193,8 @@ class Connection:
             return
         # A sync may have moved the position while the log was read.
         if found and session.reading.position == position:
-            session.deliver(found, found[-1].seq, feed.frames)
-            metrics.EVENTS_DELIVERED.inc(len(found))
+            delivered = session.deliver(found, found[-1].seq, feed.frames)
+            metrics.EVENTS_DELIVERED.inc(delivered)
 
     async def _flush(self) -> None:
         async with self._writing:

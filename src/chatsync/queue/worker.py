@@ -20,6 +20,7 @@ from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import Hint
 from chatsync.queue.lease import Lease
 from chatsync.queue.message import Failure, QueueMessage, claim, settle_and_claim
+from chatsync.supervision import end
 from chatsync.telemetry import metrics
 
 MAX_BACKOFF_SECONDS = 2.0
@@ -64,8 +65,7 @@ class Worker:
                 for queue, handler in self._handlers.items():
                     tasks.create_task(self._consume(queue, handler))
         finally:
-            lease.cancel()
-            await asyncio.gather(lease, return_exceptions=True)
+            await end(lease)
 
     def _hear(self, hint: Hint) -> None:
         for queue, woken in self._woken.items():

@@ -1,6 +1,8 @@
 """Every metric of chatsync, in one table. Labels are bounded: never a tenant, user or topic."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -31,7 +33,7 @@ QUEUE_BATCH_SECONDS = Histogram(
     "chatsync_queue_batch_seconds", "From a claim to its settlement.", ["queue"], buckets=_SECONDS
 )
 QUEUE_FREED = Counter("chatsync_queue_freed_total", "Messages taken over from dead workers.")
-EVENTS_STAMPED = Counter("chatsync_events_stamped_total", "Events numbered by this process.")
+STAMPS = Counter("chatsync_stamps_total", "Stamps by this process that numbered events.")
 LISTENER_REPLACED = Counter(
     "chatsync_listener_replaced_total", "LISTEN connections that were replaced.", ["reason"]
 )
@@ -54,6 +56,17 @@ def render(multiprocess_dir: str | None) -> tuple[bytes, str]:
     """The exposition text and its content type; of all worker processes where there are several."""
     registry = REGISTRY
     if multiprocess_dir is not None:
+        _forget_dead_processes(Path(multiprocess_dir))
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry, path=multiprocess_dir)
     return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def _forget_dead_processes(folder: Path) -> None:
+    """Take back the gauges of worker processes that were killed and could not do it themselves."""
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            multiprocess.mark_process_dead(pid, str(folder))

@@ -52,6 +52,7 @@ class WhatsAppWebhook:
         given = query.get("hub.verify_token", "")
         if (
             secret is None
+            or not secret.get_secret_value()
             or query.get("hub.mode") != "subscribe"
             or not hmac.compare_digest(given.encode(), secret.get_secret_value().encode())
         ):

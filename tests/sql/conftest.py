@@ -1,0 +1,49 @@
+"""Fixtures of the tests of sql/."""
+
+import itertools
+import os
+from collections.abc import Generator
+from contextlib import ExitStack
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from conftest import Connections, SyncConnection
+from sql.stepping import Stepper, stepping
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def shared_url(server_url: str, template: str) -> Generator[str]:
+    """A migrated database that all tests of a file share; they leave it as they find it."""
+    name = f"chatsync_shared_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(server_url, autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("create database {} template {}").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
+        yield make_conninfo(server_url, dbname=name)
+        admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def shared(shared_url: str) -> Generator[Connections]:
+    with ExitStack() as stack:
+        yield Connections(shared_url, stack)
+
+
+@pytest.fixture
+def tenant(worker: SyncConnection) -> str:
+    """The tenant t1."""
+    worker.execute("select chatsync.create_tenant('t1')")
+    return "t1"
+
+
+@pytest.fixture
+def stepper(connections: Connections) -> Generator[Stepper]:
+    with stepping(connections) as stepper:
+        yield stepper

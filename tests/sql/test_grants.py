@@ -1,0 +1,187 @@
+"""Which role may call which function, and which table it may write."""
+
+import psycopg
+import pytest
+
+from conftest import Connections, SyncConnection
+
+GATEWAY = {
+    "can_subscribe",
+    "changes",
+    "doctor",
+    "enqueue_deliveries",
+    "get_conversation",
+    "list_conversations",
+    "list_inboxes",
+    "list_messages",
+    "now",
+    "outbox_waiting",
+    "read_events",
+    "refused_topics",
+    "reject_delivery",
+    "resolve_inboxes",
+    "ring",
+    "seq_before",
+    "snapshot_page",
+    "stamp",
+    "status_rank",
+    "stream_positions",
+    "wire_time",
+}
+WORKER = GATEWAY | {
+    "adopt_inbox",
+    "apply_inbound",
+    "apply_statuses",
+    "claim",
+    "claim_from_lanes",
+    "claim_keyless",
+    "create_inbox",
+    "create_tenant",
+    "dead_letter",
+    "drop_partitions",
+    "enqueue",
+    "heartbeat",
+    "hold_conversations",
+    "hold_lanes",
+    "hold_provider_ids",
+    "lane",
+    "let_lanes_go",
+    "next_ready_at",
+    "open_epochs",
+    "prepare_partitions",
+    "promote",
+    "publish",
+    "publish_contacts",
+    "publish_messages",
+    "publish_new_conversations",
+    "publish_statuses",
+    "publish_touched_conversations",
+    "reap",
+    "register_worker",
+    "release",
+    "resolve_contacts",
+    "settle",
+    "settle_and_claim",
+    "settle_failed",
+    "store_messages",
+    "sweep_lanes",
+    "touch_conversations",
+    "trim_streams",
+    "unregister_worker",
+    "worker_lock_class",
+}
+OWNER = WORKER | {
+    "hold_lane_of_insert",
+    "open_epochs_if_moved",
+    "protect_tenant_table",
+    "stamping_lock",
+}
+FUNCTIONS = {"chatsync_gateway": GATEWAY, "chatsync_worker": WORKER, "chatsync_owner": OWNER}
+
+QUEUE = {"message_queue", "queue_lanes", "lane_turns", "workers"}
+INBOX = {
+    "contacts",
+    "contact_identities",
+    "conversations",
+    "messages",
+    "message_provider_ids",
+    "orphans",
+}
+WRITABLE = {
+    ("chatsync_gateway", "INSERT"): set[str](),
+    ("chatsync_gateway", "UPDATE"): set[str](),
+    ("chatsync_gateway", "DELETE"): set[str](),
+    ("chatsync_gateway", "TRUNCATE"): set[str](),
+    ("chatsync_worker", "INSERT"): QUEUE | INBOX | {"failed_messages", "outbox", "tenants"},
+    ("chatsync_worker", "UPDATE"): QUEUE | INBOX,
+    ("chatsync_worker", "DELETE"): QUEUE | INBOX,
+    ("chatsync_worker", "TRUNCATE"): set[str](),
+}
+
+
+@pytest.fixture(scope="module")
+def catalog(shared: Connections) -> SyncConnection:
+    return shared.open("chatsync_owner")
+
+
+@pytest.fixture(scope="module")
+def gateway(shared: Connections) -> SyncConnection:
+    return shared.open("chatsync_gateway", tenants="t1")
+
+
+@pytest.mark.parametrize("role", FUNCTIONS)
+def test_each_role_may_call_the_functions_of_the_table_and_no_other(
+    catalog: SyncConnection, role: str
+) -> None:
+    rows = catalog.execute(
+        "select proname, has_function_privilege(%s, oid, 'execute') from pg_proc"
+        " where pronamespace = 'chatsync'::regnamespace",
+        [role],
+    ).fetchall()
+    assert len({name for name, _ in rows}) == len(rows), "overloads need rows of their own here"
+    assert {name for name, may_call in rows if may_call} == FUNCTIONS[role]
+
+
+@pytest.mark.parametrize(("role", "privilege"), WRITABLE, ids=lambda value: value.lower())
+def test_each_role_may_write_the_tables_of_the_table_and_no_other(
+    catalog: SyncConnection, role: str, privilege: str
+) -> None:
+    may_write = "has_table_privilege(%s, oid, %s)"
+    if privilege in ("INSERT", "UPDATE"):
+        may_write = "has_any_column_privilege(%s, oid, %s)"
+    rows = catalog.execute(
+        "select relname from pg_class where relnamespace = 'chatsync'::regnamespace"
+        " and relkind in ('r', 'p', 'v') and " + may_write,
+        [role, privilege],
+    ).fetchall()
+    assert {row[0] for row in rows} == WRITABLE[role, privilege]
+
+
+def test_a_gateway_that_calls_another_roles_function_is_refused(
+    catalog: SyncConnection, gateway: SyncConnection
+) -> None:
+    calls = catalog.execute(
+        "select p.proname, format('select chatsync.%I(%s)', p.proname, string_agg("
+        "'null::' || format_type(a.type, null), ', ' order by a.position))"
+        " from pg_proc p"
+        " left join unnest(p.proargtypes) with ordinality as a (type, position) on true"
+        " where p.pronamespace = 'chatsync'::regnamespace and p.prorettype <> 'trigger'::regtype"
+        " group by p.oid, p.proname"
+    ).fetchall()
+    refused: set[object] = set()
+    for name, call in calls:
+        if name in GATEWAY:
+            continue
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match=f"function {name}"):
+            gateway.execute(str(call).encode())
+        refused.add(name)
+
+    assert refused >= {"claim", "settle", "apply_inbound", "reap", "create_tenant", "open_epochs"}
+
+
+def test_a_gateway_that_writes_a_table_is_refused(
+    catalog: SyncConnection, gateway: SyncConnection
+) -> None:
+    tables = catalog.execute(
+        "select c.relname, a.attname from pg_class c"
+        " join pg_attribute a on a.attrelid = c.oid and a.attnum = 1"
+        " where c.relnamespace = 'chatsync'::regnamespace and c.relkind in ('r', 'p')"
+    ).fetchall()
+    assert len(tables) > 20
+    for table, column in tables:
+        for statement in (
+            "insert into chatsync.{0} default values",
+            "update chatsync.{0} set {1} = default",
+            "delete from chatsync.{0}",
+            "truncate chatsync.{0}",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                gateway.execute(statement.format(table, column).encode())
+
+
+@pytest.mark.parametrize("secret", ["app_secret", "access_token", "api_key", "base_url", "*"])
+def test_a_gateway_cannot_select_what_an_inbox_keeps_secret(
+    gateway: SyncConnection, secret: str
+) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        gateway.execute(b"select %s from chatsync.inboxes" % secret.encode())

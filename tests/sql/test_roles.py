@@ -1,0 +1,197 @@
+"""Who owns what, read from the catalog."""
+
+from typing import LiteralString
+
+import psycopg
+import pytest
+
+from conftest import Connections, SyncConnection
+from sql.queue_calls import value
+
+PUBLIC_FUNCTIONS = {"now", "ring", "status_rank", "wire_time"}
+DEFINER_FUNCTIONS = {
+    "adopt_inbox",
+    "create_inbox",
+    "create_tenant",
+    "drop_partitions",
+    "enqueue_deliveries",
+    "hold_lane_of_insert",
+    "open_epochs",
+    "outbox_waiting",
+    "prepare_partitions",
+    "reject_delivery",
+    "resolve_inboxes",
+    "stamp",
+    "trim_streams",
+}
+POLICIES = {
+    ("owner_sees_all", "chatsync_owner", "true"),
+    ("worker_sees_all", "chatsync_worker", "true"),
+    (
+        "gateway_sees_named_tenants",
+        "chatsync_gateway",
+        "(tenant_id = ANY (string_to_array(NULLIF(current_setting('chatsync.tenants'::text, true),"
+        " ''::text), ','::text)))",
+    ),
+}
+
+TENANT_TABLES = """
+    select c.oid, c.relname, c.relrowsecurity and c.relforcerowsecurity as is_forced
+    from pg_class c
+    join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id' and not a.attisdropped
+    where c.relnamespace = 'chatsync'::regnamespace and c.relkind in ('r', 'p')
+      and not c.relispartition"""
+
+
+@pytest.fixture(scope="module")
+def catalog(shared: Connections) -> SyncConnection:
+    return shared.open("chatsync_owner")
+
+
+def names(connection: SyncConnection, query: LiteralString) -> set[object]:
+    rows = connection.execute(query).fetchall()
+    assert len({row[0] for row in rows}) == len(rows)
+    return {row[0] for row in rows}
+
+
+def unprotected(catalog: SyncConnection) -> set[object]:
+    return names(catalog, f"select relname from ({TENANT_TABLES}) as t where not is_forced")
+
+
+def test_row_level_security_is_forced_on_every_table_with_a_tenant(catalog: SyncConnection) -> None:
+    assert len(names(catalog, f"select relname from ({TENANT_TABLES}) as t")) >= 14
+    assert unprotected(catalog) == set()
+
+
+def test_the_look_for_unprotected_tables_finds_one(catalog: SyncConnection) -> None:
+    with catalog.transaction(force_rollback=True):
+        catalog.execute("create table chatsync.careless (tenant_id text)")
+        catalog.execute("alter table chatsync.careless enable row level security")
+        assert unprotected(catalog) == {"careless"}
+
+
+def test_tables_with_a_tenant_have_the_three_policies_and_no_other(catalog: SyncConnection) -> None:
+    tables = names(catalog, f"select relname from ({TENANT_TABLES}) as t")
+    found: dict[object, set[tuple[object, ...]]] = {}
+    for table, kind, command, *policy in catalog.execute(
+        "select tablename, permissive, cmd, policyname, array_to_string(roles, ','), qual,"
+        " with_check from pg_policies where schemaname = 'chatsync'"
+    ):
+        assert (kind, command, policy.pop()) == ("PERMISSIVE", "ALL", None)
+        found.setdefault(table, set()).add(tuple(policy))
+
+    assert found == dict.fromkeys(tables, POLICIES)
+
+
+@pytest.mark.parametrize("role", ["chatsync_owner", "chatsync_worker", "chatsync_gateway"])
+def test_no_role_logs_in_or_has_powers_of_its_own(catalog: SyncConnection, role: str) -> None:
+    powers = catalog.execute(
+        "select rolcanlogin, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication"
+        " from pg_roles where rolname = %s",
+        [role],
+    ).fetchone()
+    assert powers == (False,) * 6
+    granted = catalog.execute(
+        "select g.rolname from pg_auth_members m join pg_roles g on g.oid = m.roleid"
+        " where m.member = %s::regrole",
+        [role],
+    ).fetchall()
+    assert granted == []
+
+
+def test_everything_belongs_to_the_owner(catalog: SyncConnection) -> None:
+    strangers = catalog.execute(
+        "select relname from pg_class where relnamespace = 'chatsync'::regnamespace"
+        " and relowner <> 'chatsync_owner'::regrole"
+        " union all select proname from pg_proc where pronamespace = 'chatsync'::regnamespace"
+        " and proowner <> 'chatsync_owner'::regrole"
+        " union all select nspname from pg_namespace where nspname = 'chatsync'"
+        " and nspowner <> 'chatsync_owner'::regrole"
+    ).fetchall()
+    assert strangers == []
+
+
+def test_only_the_listed_functions_are_executable_by_public(catalog: SyncConnection) -> None:
+    # Without an access list a function is executable by all.
+    public = names(
+        catalog,
+        "select distinct proname from pg_proc p"
+        " cross join aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a"
+        " where p.pronamespace = 'chatsync'::regnamespace and a.grantee = 0",
+    )
+    assert public == PUBLIC_FUNCTIONS
+
+
+def test_a_new_function_is_not_executable_by_public(catalog: SyncConnection) -> None:
+    with catalog.transaction(force_rollback=True):
+        catalog.execute("create function chatsync.fresh() returns integer return 1")
+        assert not value(
+            catalog, "select has_function_privilege('public', 'chatsync.fresh()', 'execute')"
+        )
+
+
+def test_no_function_depends_on_the_callers_search_path(catalog: SyncConnection) -> None:
+    # A body in the form of `return` was resolved when it was made; all others say where they look.
+    unpinned = names(
+        catalog,
+        "select proname from pg_proc where pronamespace = 'chatsync'::regnamespace"
+        " and prosqlbody is null"
+        " and not exists (select from unnest(proconfig) as s where s like 'search_path=%')",
+    )
+    assert unpinned == set()
+
+
+def test_every_function_looks_into_temporary_schemas_last(catalog: SyncConnection) -> None:
+    # Also those that functions of the owner call: PostgreSQL looks for types and tables in pg_temp
+    # first, before pg_catalog, unless the path names it.
+    first = names(
+        catalog,
+        "select proname from pg_proc p cross join unnest(p.proconfig) as s"
+        " where pronamespace = 'chatsync'::regnamespace"
+        " and s like 'search_path=%' and s not like '%, pg_temp'",
+    )
+    assert first == set()
+
+
+def test_only_the_listed_functions_run_as_their_owner(catalog: SyncConnection) -> None:
+    definers = names(
+        catalog,
+        "select proname from pg_proc where pronamespace = 'chatsync'::regnamespace and prosecdef",
+    )
+    assert definers == DEFINER_FUNCTIONS
+
+
+def test_a_temporary_type_of_a_gateway_is_never_run_as_the_owner(shared: Connections) -> None:
+    gateway = shared.open("chatsync_gateway")
+    gateway.execute(
+        "create function pg_temp.seen(pg_catalog.jsonb) returns boolean language plpgsql as"
+        " $$ begin raise exception 'run as %', current_user; end $$"
+    )
+    gateway.execute("create domain pg_temp.jsonb as pg_catalog.jsonb check (pg_temp.seen(value))")
+
+    try:
+        gateway.execute("select chatsync.stamp()")
+    except psycopg.errors.RaiseException as error:
+        pytest.fail(f"the gateway's function was {error.diag.message_primary}")
+    finally:
+        gateway.close()
+
+
+def test_every_view_looks_with_the_rights_of_its_reader(catalog: SyncConnection) -> None:
+    views = catalog.execute(
+        "select relname, coalesce('security_invoker=true' = any (reloptions), false)"
+        " from pg_class where relnamespace = 'chatsync'::regnamespace and relkind in ('v', 'm')"
+    ).fetchall()
+    assert views
+    assert [name for name, is_invoker in views if not is_invoker] == []
+
+
+def test_partitions_of_the_log_are_granted_to_nobody(catalog: SyncConnection) -> None:
+    granted = catalog.execute(
+        "select c.relname, a.grantee::regrole::text from pg_class c"
+        " cross join aclexplode(c.relacl) as a"
+        " where c.relnamespace = 'chatsync'::regnamespace and c.relispartition"
+        " and c.relkind = 'r' and a.grantee <> c.relowner"
+    ).fetchall()
+    assert granted == []
+    assert value(catalog, "select count(*) from pg_class where relispartition") >= 4

@@ -1,0 +1,116 @@
+"""A delivery goes to the inboxes that its changes name, each in order."""
+
+import json
+from typing import Any
+
+import pytest
+
+from chatsync.providers.inbound import parse_json
+from chatsync.providers.whatsapp_cloud import Part, split
+
+
+def change(number: object = None, mark: object = None) -> dict[str, Any]:
+    value: dict[str, Any] = {"mark": mark}
+    if number is not None:
+        value["metadata"] = {"phone_number_id": number}
+    return {"field": "messages", "value": value}
+
+
+def entry(account: object, *changes: object) -> dict[str, Any]:
+    return {"id": account, "changes": list(changes)}
+
+
+def named(parts: list[Part]) -> list[tuple[str | None, str | None]]:
+    return [(part.phone_number_id, part.account_id) for part in parts]
+
+
+def marks(part: Part) -> list[object]:
+    return [it["value"]["mark"] for one in part.entries for it in one["changes"]]
+
+
+def test_a_delivery_for_one_inbox_is_one_part():
+    parts = split({"object": "x", "entry": [entry("waba", change("1", "a"), change("1", "b"))]})
+    assert named(parts) == [("1", "waba")]
+    assert marks(parts[0]) == ["a", "b"]
+
+
+def test_each_change_goes_to_its_own_number_in_order():
+    parts = split(
+        {
+            "entry": [
+                entry("w1", change("1", "a"), change("2", "b"), change("1", "c")),
+                entry("w2", change("3", "d"), change("1", "e")),
+            ]
+        }
+    )
+    assert named(parts) == [("1", "w1"), ("2", "w1"), ("3", "w2")]
+    assert [marks(part) for part in parts] == [["a", "c", "e"], ["b"], ["d"]]
+
+
+def test_a_change_keeps_the_account_it_came_from():
+    (part,) = split({"entry": [entry("w1", change("1", "a")), entry("w2", change("1", "b"))]})
+    assert [one["id"] for one in part.entries] == ["w1", "w2"]
+
+
+def test_a_change_without_a_number_is_for_the_account_of_its_entry():
+    parts = split({"entry": [entry("w1", change(None, "a"), change("1", "b"), change(None, "c"))]})
+    assert named(parts) == [(None, "w1"), ("1", "w1")]
+    assert marks(parts[0]) == ["a", "c"]
+
+
+@pytest.mark.parametrize("number", ["", 100, None, [], {}, True])
+def test_a_number_of_the_wrong_kind_is_no_number(number: object):
+    assert named(split({"entry": [entry("w1", change(number))]})) == [(None, "w1")]
+
+
+@pytest.mark.parametrize("account", ["", 5, None, [], {}])
+def test_an_account_of_the_wrong_kind_is_no_account(account: object):
+    assert named(split({"entry": [entry(account, change())]})) == [(None, None)]
+
+
+@pytest.mark.parametrize("broken", [None, 5, "x", [], True, {"value": None}, {"value": 5}, {}])
+def test_a_change_that_cannot_be_read_does_not_take_the_others_with_it(broken: object):
+    parts = split({"entry": [entry("w1", broken, change("1", "a"))]})
+    assert ("1", "w1") in named(parts)
+    (good,) = [part for part in parts if part.phone_number_id == "1"]
+    assert marks(good) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "delivery",
+    [
+        {},
+        {"entry": None},
+        {"entry": []},
+        {"entry": {}},
+        {"entry": "x"},
+        {"entry": [None, 5, "x", []]},
+        {"entry": [{}]},
+        {"entry": [{"id": "w1"}]},
+        {"entry": [{"id": "w1", "changes": None}]},
+        {"entry": [{"id": "w1", "changes": []}]},
+        {"entry": [{"id": "w1", "changes": {}}]},
+        {"entry": [{"id": "w1", "changes": [None, 1]}]},
+    ],
+    ids=ascii,
+)
+def test_a_delivery_without_a_change_is_one_part_for_nobody(delivery: dict[str, Any]):
+    assert named(split(delivery)) == [(None, None)]
+
+
+def test_a_part_is_a_delivery_of_its_own():
+    delivery = {"entry": [entry("w1", change("1", "olá 😮"), change("2", "b"))]}
+    first, second = split(delivery)
+    again = split(parse_json(first.body()))
+    assert named(again) == [("1", "w1")]
+    assert marks(again[0]) == ["olá 😮"]
+    assert marks(split(json.loads(second.body()))[0]) == ["b"]
+
+
+def test_a_thousand_entries_stay_in_order():
+    entries = [entry(f"w{number % 3}", change(str(number % 7), number)) for number in range(1000)]
+    parts = split({"entry": entries})
+    assert len(parts) == 7
+    for part in parts:
+        number = int(part.phone_number_id or "")
+        assert marks(part) == list(range(number, 1000, 7))
