@@ -119,34 +119,39 @@ def test_roles_that_another_database_is_making_are_waited_for_and_used(
     # The cluster of the tests has chatsync's roles already: others go through the same statements.
     prefix = f"cs{threading.get_native_id()}_"
     block = files()[0].text.partition("create schema")[0].replace("chatsync_", prefix)
+    options = "-c statement_timeout=20s"
     with ExitStack() as stack, ThreadPoolExecutor(3) as threads:
-        first, *others = (stack.enter_context(psycopg.connect(url)) for url in four_urls)
-        with psycopg.connect(four_urls[0], autocommit=True) as observer:
-            first.execute(block.encode())
-            running = [threads.submit(other.execute, block.encode()) for other in others]
-            # One waits for `first`, or they wait for each other.
-            while _are_running(observer, others):
-                assert not any(other.done() for other in running)
-            first.commit()
-            for connection, future in zip(others, running, strict=True):
-                threads.submit(lambda c=connection, f=future: (f.result(), c.commit()))
-            for future in running:
-                future.result(timeout=20)
-            roles = value(
-                observer,
-                "select count(*) from pg_roles where starts_with(rolname, %s)"
-                " and pg_has_role(current_user, oid, 'member')",
-                [prefix],
-            )
-            for role in ("owner", "worker", "gateway"):
-                observer.execute(sql.SQL("drop role {}").format(sql.Identifier(prefix + role)))
+        first, *others = (
+            stack.enter_context(psycopg.connect(url, options=options)) for url in four_urls
+        )
+        observer = stack.enter_context(psycopg.connect(four_urls[0], autocommit=True))
+
+        def make_and_commit(connection: psycopg.Connection) -> None:
+            connection.execute(block.encode())
+            connection.commit()
+
+        first.execute(block.encode())
+        running = [threads.submit(make_and_commit, other) for other in others]
+        while not _all_wait(observer, others):
+            assert not any(other.done() for other in running)
+        first.commit()
+        for other in running:
+            other.result()
+        roles = value(
+            observer,
+            "select count(*) from pg_roles where starts_with(rolname, %s)"
+            " and pg_has_role(current_user, oid, 'member')",
+            [prefix],
+        )
+        for role in ("owner", "worker", "gateway"):
+            observer.execute(sql.SQL("drop role {}").format(sql.Identifier(prefix + role)))
     assert roles == 3
 
 
-def _are_running(observer: SyncConnection, connections: list[SyncConnection]) -> bool:
+def _all_wait(observer: SyncConnection, connections: list[SyncConnection]) -> bool:
     return value(
         observer,
-        "select bool_or(cardinality(pg_blocking_pids(pid)) = 0) from unnest(%s::integer[]) as pid",
+        "select bool_and(cardinality(pg_blocking_pids(pid)) > 0) from unnest(%s::integer[]) as pid",
         [[connection.info.backend_pid for connection in connections]],
     )
 

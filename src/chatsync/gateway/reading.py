@@ -19,6 +19,7 @@ class Reading:
         self.position = 0
         self.told = 0
         self.replay_until: int | None = None
+        self.events_written = 0
         # A client that was told `more` must get a frame without it, even if that holds nothing.
         self._owes_last_frame = False
 
@@ -35,11 +36,14 @@ class Reading:
 
     def advance(
         self,
-        mine: Sequence[Event],
+        found: Sequence[Event],
         to: int,
+        topics: frozenset[str],
         encoded: dict[object, bytes],
     ) -> bytes | None:
-        """Move on to `to` with this session's events on the way; the frame to write, if any."""
+        """Look through the events in (position, to]; returns the frame to write, if any."""
+        mine = [event for event in found if not topics.isdisjoint(event.topics)]
+        self.events_written += len(mine)
         is_replay = self.replay_until is not None
         has_more = self.replay_until is not None and to < self.replay_until
         self.position = to

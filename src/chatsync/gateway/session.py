@@ -179,17 +179,12 @@ class Session:
             self._sync_request = self._request
             self._end_sync()
 
-    def deliver(self, found: Sequence[Event], to: int, encoded: dict[object, bytes]) -> int:
-        """Take the log's events in (position, to]; returns how many of them are written.
-
-        `encoded` is shared with other sessions.
-        """
-        mine = [event for event in found if not self.topics.isdisjoint(event.topics)]
-        frame = self.reading.advance(mine, to, encoded)
+    def deliver(self, found: Sequence[Event], to: int, encoded: dict[object, bytes]) -> None:
+        """Take the log's events in (position, to]; `encoded` is shared with other sessions."""
+        frame = self.reading.advance(found, to, self.topics, encoded)
         if frame is not None:
             self._write(frame)
         self._end_sync()
-        return len(mine)
 
     def reset(self, start: Start) -> None:
         """Begin anew at the head: the client needs a snapshot."""

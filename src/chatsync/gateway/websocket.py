@@ -193,8 +193,9 @@ class Connection:
             return
         # A sync may have moved the position while the log was read.
         if found and session.reading.position == position:
-            delivered = session.deliver(found, found[-1].seq, feed.frames)
-            metrics.EVENTS_DELIVERED.inc(delivered)
+            before = session.reading.events_written
+            session.deliver(found, found[-1].seq, feed.frames)
+            metrics.EVENTS_DELIVERED.inc(session.reading.events_written - before)
 
     async def _flush(self) -> None:
         async with self._writing:
