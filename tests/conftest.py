@@ -140,4 +140,13 @@ def _create(admin: SyncConnection, name: str, template: str = "template1") -> No
 
 
 def _drop(admin: SyncConnection, name: str) -> None:
-    admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+    query = sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
+    for _ in range(200):
+        try:
+            admin.execute(query)
+        except psycopg.errors.InsufficientPrivilege:
+            # An autovacuum worker is in there; it is not ours to end, and leaves by itself.
+            admin.execute("select pg_sleep(0.05)")
+        else:
+            return
+    admin.execute(query)

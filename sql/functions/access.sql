@@ -4,7 +4,7 @@
 -- granted, and the conversations of their tenant. A foreign conversation and an unknown one are alike.
 create or replace function chatsync.refused_topics(p_claims jsonb, p_topics text[]) returns text[]
 language sql stable
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(array_agg(t.topic order by t.position), '{}')
   from unnest(p_topics) with ordinality as t (topic, position)
@@ -21,7 +21,7 @@ $$;
 
 create or replace function chatsync.can_subscribe(p_claims jsonb, p_topics text[]) returns boolean
 language sql stable
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   select cardinality(chatsync.refused_topics(p_claims, p_topics)) = 0
 $$;

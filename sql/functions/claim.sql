@@ -3,7 +3,7 @@
 -- Called by claim(). Puts messages whose time has come in line; each takes its lane as an enqueue does.
 create or replace function chatsync.promote(p_queue text) returns void
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_due bigint[];
@@ -35,7 +35,7 @@ create or replace function chatsync.claim_from_lanes(
   p_queue text, p_worker_id bigint, p_lease_id bigint, p_limit integer, p_is_suspect boolean
 ) returns bigint[]
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_lanes text[];
@@ -102,7 +102,7 @@ $$;
 create or replace function chatsync.claim_keyless(p_queue text, p_limit integer, p_is_suspect boolean)
 returns bigint[]
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   if p_is_suspect then
@@ -135,7 +135,7 @@ $$;
 create or replace function chatsync.claim(p_queue text, p_worker_id bigint, p_limit integer default 100)
 returns setof chatsync.message_queue
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_lease_id bigint := nextval('chatsync.leases');
@@ -171,7 +171,7 @@ $$;
 -- When the next message of a queue becomes due, or null: until then an idle worker may sleep.
 create or replace function chatsync.next_ready_at(p_queue text) returns timestamptz
 language sql stable
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   select least(
     (select min(scheduled_at) from chatsync.message_queue

@@ -7,7 +7,7 @@
 create or replace function chatsync.resolve_contacts(p_contacts jsonb)
 returns table (contact_key integer, tenant_id text, contact_id bigint, was_updated boolean)
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare

@@ -2,7 +2,7 @@
 create or replace function chatsync.doctor()
 returns table ("check" text, is_ok boolean, detail text)
 language sql stable
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   values
     ('server version', current_setting('server_version_num')::integer >= 150000,

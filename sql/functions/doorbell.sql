@@ -4,7 +4,7 @@
 
 create or replace function chatsync.ring() returns trigger
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform pg_notify('chatsync', '');

@@ -17,7 +17,7 @@ create or replace function chatsync.enqueue(
   p_max_retries integer default 5
 ) returns bigint
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_id bigint;
@@ -51,7 +51,7 @@ create or replace function chatsync.enqueue_deliveries(
   p_inbox_ids bigint[], p_correlation_ids text[], p_bodies bytea[]
 ) returns void
 language plpgsql security definer
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform chatsync.hold_lanes(
@@ -82,7 +82,7 @@ create or replace function chatsync.reject_delivery(
   p_body bytea, p_summary jsonb, p_error text
 ) returns void
 language sql security definer
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   insert into chatsync.failed_messages (
     queue, tenant_id, inbox_id, correlation_id, message_type, payload, summary, error_message)

@@ -6,7 +6,7 @@
 -- other. Lock order: buckets by number, before any row.
 create or replace function chatsync.hold_provider_ids(p_items chatsync.inbound_item[]) returns void
 language sql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   select pg_advisory_xact_lock(b.bucket)
   from (
@@ -24,7 +24,7 @@ create or replace function chatsync.hold_conversations(
   p_tenant_ids text[], p_inbox_ids bigint[], p_contact_ids bigint[]
 ) returns table (tenant_id text, inbox_id bigint, contact_id bigint, conversation_id bigint, is_new boolean)
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
@@ -80,7 +80,7 @@ returns table (
   tenant_id text, message_id bigint, conversation_id bigint, is_new_conversation boolean,
   correlation_id text)
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 begin
@@ -148,7 +148,7 @@ $$;
 create or replace function chatsync.apply_statuses(p_items chatsync.inbound_item[])
 returns table (tenant_id text, message_id bigint, correlation_id text)
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 begin
@@ -217,7 +217,7 @@ $$;
 create or replace function chatsync.touch_conversations(p_tenant_ids text[], p_message_ids bigint[])
 returns void
 language sql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   with added as (
     select m.tenant_id, m.conversation_id,

@@ -5,7 +5,7 @@ create or replace function chatsync.publish_messages(
   p_tenant_ids text[], p_message_ids bigint[], p_correlation_ids text[]
 ) returns void
 language sql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   insert into chatsync.outbox (tenant_id, topics, type, data, correlation_id)
   select m.tenant_id,
@@ -26,7 +26,7 @@ create or replace function chatsync.publish_statuses(
   p_tenant_ids text[], p_message_ids bigint[], p_correlation_ids text[]
 ) returns void
 language sql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   insert into chatsync.outbox (tenant_id, topics, type, data, correlation_id)
   select m.tenant_id,
@@ -49,7 +49,7 @@ create or replace function chatsync.publish_new_conversations(
   p_tenant_ids text[], p_conversation_ids bigint[], p_correlation_ids text[]
 ) returns void
 language sql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   insert into chatsync.outbox (tenant_id, topics, type, data, correlation_id)
   select v.tenant_id,
@@ -70,7 +70,7 @@ create or replace function chatsync.publish_touched_conversations(
   p_tenant_ids text[], p_conversation_ids bigint[], p_correlation_ids text[]
 ) returns void
 language sql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   insert into chatsync.outbox (tenant_id, topics, type, data, correlation_id)
   select v.tenant_id,
@@ -95,7 +95,7 @@ $$;
 create or replace function chatsync.publish_contacts(p_tenant_ids text[], p_contact_ids bigint[])
 returns void
 language sql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   insert into chatsync.outbox (tenant_id, topics, type, data)
   select c.tenant_id, array['tenant:' || c.tenant_id], 'contact:updated',
@@ -110,7 +110,7 @@ $$;
 -- Lock order: provider id buckets, contacts, conversations, messages; each by id.
 create or replace function chatsync.apply_inbound(p_contacts jsonb, p_items jsonb) returns void
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_items chatsync.inbound_item[];

@@ -13,7 +13,7 @@ create or replace function chatsync.hold_lanes(
   p_queue text, p_tenant_ids text[], p_inbox_ids bigint[], p_ordering_keys text[], p_priorities smallint[]
 ) returns void
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_lanes text[];
@@ -60,7 +60,7 @@ $$;
 -- is not empty for long.
 create or replace function chatsync.let_lanes_go(p_lanes text[]) returns void
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_locked text[];
@@ -105,7 +105,7 @@ $$;
 -- Serves a plain `insert into message_queue` with a key: whoever may insert need not know lanes.
 create or replace function chatsync.hold_lane_of_insert() returns trigger
 language plpgsql security definer
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform chatsync.hold_lanes(
@@ -127,7 +127,7 @@ execute function chatsync.hold_lane_of_insert();
 -- work but no turn, and a free turn or a lane without work.
 create or replace function chatsync.sweep_lanes() returns integer
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_lanes text[];

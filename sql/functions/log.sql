@@ -5,7 +5,7 @@ create or replace function chatsync.publish(
   p_tenant_id text, p_topics text[], p_type text, p_data jsonb, p_correlation_id text default null
 ) returns void
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   if not exists (select from chatsync.tenants where tenant_id = p_tenant_id) then
@@ -24,7 +24,7 @@ return x'63735f7374616d70'::bigint;
 -- stamped last is a restored copy or a promoted standby: cursors given out before may be ahead of it.
 create or replace function chatsync.open_epochs_if_moved() returns void
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_system bigint := (select system_identifier from pg_control_system());
@@ -51,7 +51,7 @@ $$;
 -- an event that was committed while the lock was held is otherwise left behind.
 create or replace function chatsync.stamp(p_limit integer default 1000) returns jsonb
 language plpgsql security definer
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_heads jsonb;
@@ -100,7 +100,7 @@ $$;
 -- Whether an event waits for its number; asked without the lock.
 create or replace function chatsync.outbox_waiting() returns boolean
 language sql stable security definer
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   select exists (select from chatsync.outbox)
 $$;
@@ -109,7 +109,7 @@ $$;
 create or replace function chatsync.stream_positions(p_tenant_ids text[])
 returns table (tenant_id text, epoch text, head bigint, trimmed_to bigint)
 language sql stable
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   select s.tenant_id, s.epoch, s.head, s.trimmed_to
   from chatsync.streams s
@@ -123,7 +123,7 @@ returns table (
   tenant_id text, epoch text, seq bigint, topics text[], type text, data text, correlation_id text,
   created_at timestamptz)
 language sql stable
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   select w.tenant_id, s.epoch, e.seq, e.topics, e.type, e.data::text, e.correlation_id, e.created_at
   from unnest(p_tenant_ids, p_after) as w (tenant_id, after)

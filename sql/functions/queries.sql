@@ -6,7 +6,7 @@ create or replace function chatsync.list_conversations(
   p_status text default null, p_assignee_id text default null, p_inbox_id bigint default null
 ) returns table (conversation text, sorted_at text, conversation_id bigint)
 language sql stable
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   select v.conversation::text, coalesce(v.last_message_at, v.created_at)::text, v.conversation_id
   from chatsync.wire_conversations v
@@ -23,7 +23,7 @@ $$;
 create or replace function chatsync.get_conversation(p_tenant_id text, p_conversation_id bigint)
 returns text
 language sql stable
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   select conversation::text
   from chatsync.wire_conversations
@@ -36,7 +36,7 @@ create or replace function chatsync.list_messages(
   p_before_at timestamptz default null, p_before_position bigint default null
 ) returns table (message text, sorted_at text, "position" bigint)
 language sql stable
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   select m.message::text, m.sent_at::text, m.position
   from chatsync.wire_messages m
@@ -51,7 +51,7 @@ $$;
 create or replace function chatsync.snapshot_page(p_tenant_id text, p_after bigint, p_limit integer)
 returns table (conversation_id bigint, conversation text, contact text, messages text)
 language sql stable
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   select v.conversation_id, v.conversation::text, c.contact::text, coalesce(m.messages, '[]')::text
   from (
@@ -79,7 +79,7 @@ $$;
 
 create or replace function chatsync.list_inboxes(p_tenant_id text) returns table (inbox text)
 language sql stable
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   select inbox::text from chatsync.wire_inboxes where tenant_id = p_tenant_id order by inbox_id
 $$;
@@ -90,7 +90,7 @@ create or replace function chatsync.changes(
   p_tenant_id text, p_after bigint, p_upto bigint, p_limit integer
 ) returns table (reached bigint, conversations text, messages text, contacts text)
 language sql stable
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   with seen as materialized (
     select seq, data
@@ -138,7 +138,7 @@ $$;
 -- the log no longer, or never, reached back so far.
 create or replace function chatsync.seq_before(p_tenant_id text, p_at timestamptz) returns bigint
 language sql stable
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(
     (select l.seq from chatsync.event_log l

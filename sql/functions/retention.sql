@@ -3,7 +3,7 @@
 -- Called by `migrate` and hourly by workers: the partitions of the coming days, in UTC.
 create or replace function chatsync.prepare_partitions(p_days integer default 5) returns void
 language plpgsql security definer
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
 declare
@@ -35,7 +35,7 @@ $$;
 -- stamping lock is held; try again.
 create or replace function chatsync.trim_streams(p_before date) returns void
 language plpgsql security definer
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
 begin
@@ -57,7 +57,7 @@ $$;
 -- Drops the log's partitions of the days before p_before, after trim_streams() committed.
 create or replace function chatsync.drop_partitions(p_before date) returns integer
 language plpgsql security definer
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
 declare
@@ -84,7 +84,7 @@ $$;
 -- a disk snapshot: every cursor that was given out becomes unknown. Waits for the stamping lock.
 create or replace function chatsync.open_epochs() returns integer
 language plpgsql security definer
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_opened integer;

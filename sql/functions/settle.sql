@@ -8,7 +8,7 @@ create or replace function chatsync.settle(
   p_lease_id bigint, p_done bigint[], p_failed jsonb default '[]', p_untouched bigint[] default '{}'
 ) returns void
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_settled integer;
@@ -42,7 +42,7 @@ $$;
 -- backoff with full jitter, or what the provider asked for. Returns how many were held.
 create or replace function chatsync.settle_failed(p_lease_id bigint, p_failed jsonb) returns integer
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_policy chatsync.queue_policies;
@@ -85,7 +85,7 @@ $$;
 -- Moves one message to the dead letters.
 create or replace function chatsync.dead_letter(p_id bigint, p_error text) returns void
 language sql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   with deleted as (
     delete from chatsync.message_queue where id = p_id returning *
@@ -104,7 +104,7 @@ create or replace function chatsync.settle_and_claim(
   p_queue text, p_worker_id bigint, p_limit integer
 ) returns setof chatsync.message_queue
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform chatsync.settle(p_lease_id, p_done, p_failed, p_untouched);
@@ -115,7 +115,7 @@ $$;
 -- Gives a whole lease back untouched, after a failed fence or at shutdown. Succeeds in any case.
 create or replace function chatsync.release(p_lease_id bigint) returns void
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   update chatsync.message_queue

@@ -4,7 +4,7 @@
 create or replace function chatsync.create_tenant(p_tenant_id text, p_name text default null)
 returns boolean
 language plpgsql security definer
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   insert into chatsync.tenants (tenant_id, name) values (p_tenant_id, coalesce(p_name, p_tenant_id))
@@ -25,7 +25,7 @@ create or replace function chatsync.create_inbox(
   p_base_url text default null
 ) returns bigint
 language plpgsql security definer
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_inbox_id bigint;
@@ -51,7 +51,7 @@ create or replace function chatsync.resolve_inboxes(
 ) returns table (
   inbox_id bigint, tenant_id text, external_id text, account_id text, app_secret text, api_key text)
 language sql stable security definer
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   select i.inbox_id, i.tenant_id, i.external_id, i.account_id, i.app_secret, i.api_key
   from chatsync.inboxes i
@@ -71,7 +71,7 @@ to chatsync_gateway, chatsync_worker;
 create or replace function chatsync.adopt_inbox(p_tenant_id text, p_external_id text, p_app_secret text)
 returns void
 language plpgsql security definer
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform chatsync.create_inbox(

@@ -7,7 +7,7 @@ return x'4357524b'::integer;
 -- Called once per process on a connection that stays open: the session lock dies with it.
 create or replace function chatsync.register_worker(p_name text) returns bigint
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_worker_id bigint;
@@ -24,7 +24,7 @@ $$;
 -- drop what it holds and register anew.
 create or replace function chatsync.heartbeat(p_worker_id bigint) returns boolean
 language sql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   with beaten as (
     update chatsync.workers set lease_until = chatsync.now() + interval '10 seconds'
@@ -37,7 +37,7 @@ $$;
 -- Called at a clean end, after the worker's leases were settled or released.
 create or replace function chatsync.unregister_worker(p_worker_id bigint) returns void
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   delete from chatsync.workers where worker_id = p_worker_id;
@@ -50,7 +50,7 @@ $$;
 -- Waits for nobody: what an open transaction is settling is left for the next call.
 create or replace function chatsync.reap() returns integer
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_dead bigint[];

@@ -53,7 +53,7 @@ grant select on chatsync.schema_ledger to chatsync_worker, chatsync_gateway;
 -- The clock of every function; tests set chatsync.now to freeze it.
 create function chatsync.now() returns timestamptz
 language sql stable parallel safe
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(nullif(current_setting('chatsync.now', true), '')::timestamptz, clock_timestamp())
 $$;
@@ -63,7 +63,7 @@ grant execute on function chatsync.now() to public;
 -- and the worker, and for the gateway the tenants that its transaction names.
 create function chatsync.protect_tenant_table(p_table regclass) returns void
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   execute format('alter table %s enable row level security', p_table);

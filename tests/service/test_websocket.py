@@ -73,7 +73,7 @@ async def test_a_token_in_the_url_is_refused(gateway: Gateway) -> None:
 
 FORGED = mint("x" * 32, tenant_id="t1", user_id="u", role="agent", ttl_seconds=60)
 EXPIRED = mint(JWT_SECRET, tenant_id="t1", user_id="u", role="agent", ttl_seconds=-60)
-TWO_TENANTS = mint(JWT_SECRET, tenant_id="a,b", user_id="u", role="agent", ttl_seconds=60)
+TWO_TENANTS = mint(JWT_SECRET, tenant_id="a,b", user_id="u", role="agent", ttl_seconds=6000)
 
 
 @pytest.mark.parametrize(

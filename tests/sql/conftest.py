@@ -7,10 +7,9 @@ from contextlib import ExitStack
 
 import psycopg
 import pytest
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from conftest import Connections, SyncConnection
+from conftest import Connections, SyncConnection, _create, _drop
 from sql.stepping import Stepper, stepping
 
 _numbers = itertools.count(1)
@@ -21,13 +20,9 @@ def shared_url(server_url: str, template: str) -> Generator[str]:
     """A migrated database that all tests of a file share; they leave it as they find it."""
     name = f"chatsync_shared_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(server_url, autocommit=True) as admin:
-        admin.execute(
-            sql.SQL("create database {} template {}").format(
-                sql.Identifier(name), sql.Identifier(template)
-            )
-        )
+        _create(admin, name, template)
         yield make_conninfo(server_url, dbname=name)
-        admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+        _drop(admin, name)
 
 
 @pytest.fixture(scope="module")

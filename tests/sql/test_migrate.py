@@ -1,5 +1,6 @@
 """Applying sql/: once, in order, by any number of processes."""
 
+import os
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 from chatsync import migrate as runner
 from chatsync.errors import ConfigError, SchemaMismatch
 from chatsync.migrate import SqlFile, files, migrate, pending
-from conftest import SyncConnection
+from conftest import SyncConnection, _create, _drop
 from sql.queue_calls import value
 
 Change = Callable[[SqlFile], SqlFile | None]
@@ -31,17 +32,24 @@ def code(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[SqlFile]], None]:
 
 
 @pytest.fixture
-def four_urls(server_url: str) -> Generator[list[str]]:
-    """Four databases of one cluster without our schema."""
-    names = [f"chatsync_four_{threading.get_native_id()}_{number}" for number in range(4)]
-    with psycopg.connect(server_url, autocommit=True) as admin, ExitStack() as stack:
-        for name in names:
-            admin.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-            stack.callback(
-                admin.execute,
-                sql.SQL("drop database {} with (force)").format(sql.Identifier(name)),
-            )
-        yield [make_conninfo(server_url, dbname=name) for name in names]
+def another_empty_database_url(server_url: str) -> Generator[str]:
+    name = f"chatsync_another_{os.getpid()}"
+    with psycopg.connect(server_url, autocommit=True) as admin:
+        _create(admin, name)
+        yield make_conninfo(server_url, dbname=name)
+        _drop(admin, name)
+
+
+@pytest.fixture
+def role_prefix(server_url: str) -> Generator[str]:
+    """The beginning of the names of roles that are dropped after the test."""
+    prefix = f"cs{os.getpid()}_"
+    yield prefix
+    with psycopg.connect(server_url, autocommit=True) as admin:
+        for (name,) in admin.execute(
+            "select rolname from pg_roles where starts_with(rolname, %s)", [prefix]
+        ).fetchall():
+            admin.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
 
 
 def at_once(tasks: list[Callable[[], list[str]]]) -> list[list[str]]:
@@ -107,45 +115,49 @@ def test_twenty_migrations_at_once_apply_each_file_once(empty_database_url: str)
     assert ledger(empty_database_url) == [file.name for file in files()]
 
 
-def test_databases_of_one_cluster_migrate_at_the_same_moment(four_urls: list[str]) -> None:
-    applied = at_once([lambda url=url: migrate(url) for url in four_urls])
+def test_databases_of_one_cluster_migrate_at_the_same_moment(
+    empty_database_url: str, another_empty_database_url: str
+) -> None:
+    applied = at_once(
+        [
+            lambda: migrate(empty_database_url),
+            lambda: migrate(another_empty_database_url),
+        ]
+    )
 
-    assert applied == [[file.name for file in files()]] * 4
+    assert applied == [[file.name for file in files()]] * 2
 
 
-def test_roles_that_another_database_is_making_are_waited_for_and_used(
-    four_urls: list[str],
+def test_roles_that_another_transaction_is_making_are_waited_for_and_used(
+    server_url: str, role_prefix: str
 ) -> None:
     # The cluster of the tests has chatsync's roles already: others go through the same statements.
-    prefix = f"cs{threading.get_native_id()}_"
-    block = files()[0].text.partition("create schema")[0].replace("chatsync_", prefix)
-    options = "-c statement_timeout=20s"
-    with ExitStack() as stack, ThreadPoolExecutor(3) as threads:
+    block = files()[0].text.partition("create schema")[0].replace("chatsync_", role_prefix).encode()
+
+    def make_and_commit(connection: psycopg.Connection) -> None:
+        connection.execute(block)
+        connection.commit()
+
+    with ThreadPoolExecutor(3) as threads, ExitStack() as stack:
         first, *others = (
-            stack.enter_context(psycopg.connect(url, options=options)) for url in four_urls
+            stack.enter_context(psycopg.connect(server_url, options="-c statement_timeout=20s"))
+            for _ in range(4)
         )
-        observer = stack.enter_context(psycopg.connect(four_urls[0], autocommit=True))
-
-        def make_and_commit(connection: psycopg.Connection) -> None:
-            connection.execute(block.encode())
-            connection.commit()
-
-        first.execute(block.encode())
+        observer = stack.enter_context(psycopg.connect(server_url, autocommit=True))
+        first.execute(block)
         running = [threads.submit(make_and_commit, other) for other in others]
         while not _all_wait(observer, others):
             assert not any(other.done() for other in running)
         first.commit()
         for other in running:
             other.result()
-        roles = value(
+        members = value(
             observer,
             "select count(*) from pg_roles where starts_with(rolname, %s)"
             " and pg_has_role(current_user, oid, 'member')",
-            [prefix],
+            [role_prefix],
         )
-        for role in ("owner", "worker", "gateway"):
-            observer.execute(sql.SQL("drop role {}").format(sql.Identifier(prefix + role)))
-    assert roles == 3
+    assert members == 3
 
 
 def _all_wait(observer: SyncConnection, connections: list[SyncConnection]) -> bool:

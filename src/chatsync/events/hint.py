@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
+from chatsync import strict_json
+
 CHANNEL = "chatsync"
 MAX_PAYLOAD_BYTES = 7900  # PostgreSQL refuses 8000 and more.
 
@@ -43,7 +45,7 @@ class Hint:
     def decode(cls, payload: str) -> Self:
         """Read a payload from anyone: what is not ours means look everywhere."""
         try:
-            named = json.loads(payload)
+            named = strict_json.loads(payload)
         except ValueError:
             return cls(is_everything=True)
         if not isinstance(named, dict):

@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 import jwt
 from starlette.types import Scope
@@ -18,7 +18,7 @@ LAST_MOMENT = 253_402_300_799.0  # The last second that a four-digit year can na
 ROLES = frozenset({"agent", "supervisor", "admin", "service"})
 # Row-level policies join tenant ids with commas; topics and lanes use the other signs.
 _TENANT_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", re.ASCII)
-_USER_ID = re.compile(r"[^\x00-\x20,\x7f]{1,200}")
+_USER_ID = re.compile(r"[^\x00-\x20,\x7f\ud800-\udfff]{1,200}")
 # A JWT's header is a JSON object, hence its first letters.
 _TOKEN_LIKE = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
 _TOKEN_NAMES = frozenset({"token", "access_token", "jwt"})
@@ -63,13 +63,13 @@ class Authenticator:
                     "verify_aud": self._audience is not None,
                 },
             )
+            return _claims(payload)
         except jwt.ExpiredSignatureError as error:
             raise TokenExpired("the token has expired") from error
         except jwt.ImmatureSignatureError as error:
             raise NotYetValid("the token is not valid yet") from error
-        except (jwt.PyJWTError, ValueError) as error:
+        except (jwt.PyJWTError, ValueError, OverflowError, TypeError) as error:
             raise Unauthorized("the token is not valid") from error
-        return _claims(payload)
 
     async def _key_of(self, token: str) -> Any:
         if self._algorithm == "HS256" or self._jwks is None:
@@ -87,7 +87,7 @@ def _claims(payload: dict[str, Any]) -> Claims:
         raise Unauthorized("the token is not valid")
     if not (isinstance(user, str) and _USER_ID.fullmatch(user)):
         raise Unauthorized("the token is not valid")
-    if role not in ROLES:
+    if not (isinstance(role, str) and role in ROLES):
         raise Unauthorized("the token is not valid")
     expires_at = min(float(payload["exp"]), LAST_MOMENT)
     return Claims(tenant, user, role, name if isinstance(name, str) else None, expires_at)
@@ -116,10 +116,9 @@ def mint(
 
 def has_token_in_url(scope: Scope) -> bool:
     """Whether a request carries in its URL what would end up in logs and histories."""
-    query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    return any(
-        name in _TOKEN_NAMES or _TOKEN_LIKE.fullmatch(value) is not None for name, value in query
-    )
+    query = scope["query_string"].decode("latin-1")
+    names = {part.partition("=")[0].lower() for part in re.split("[&;]", unquote_plus(query))}
+    return not names.isdisjoint(_TOKEN_NAMES) or _TOKEN_LIKE.search(unquote_plus(query)) is not None
 
 
 def bearer(scope: Scope) -> str | None:

@@ -1,10 +1,12 @@
 """The frames of protocol §3, both ways: decoded strictly, encoded once. No state, no I/O."""
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, cast
 
+from chatsync import strict_json
 from chatsync.errors import BadRequest, Invalid, RequestError
 from chatsync.gateway.effects import Limits
 from chatsync.model import Claims, CloseCode, Cursor, Event
@@ -13,12 +15,14 @@ Frame: TypeAlias = dict[str, Any]
 RequestId: TypeAlias = str | int | float
 
 MAX_TOPIC_LENGTH = 200
+# What PostgreSQL's text can hold: no NUL, no half of a surrogate pair.
+_TOPIC = re.compile(f"[^\x00\ud800-\udfff]{{1,{MAX_TOPIC_LENGTH}}}", re.DOTALL)
 
 
 def decode(text: str) -> Frame:
     """Read a client's frame. Raises BadRequest when it is no JSON object with a type."""
     try:
-        frame = json.loads(text, parse_constant=_refuse_constant)
+        frame = strict_json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadRequest("the frame is not JSON") from error
     if not isinstance(frame, dict):
@@ -27,10 +31,6 @@ def decode(text: str) -> Frame:
     if not isinstance(frame.get("type"), str):
         raise BadRequest("the frame has no type")
     return frame
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(name)
 
 
 def request_id(frame: Frame) -> RequestId | None:
@@ -52,7 +52,7 @@ def topics(frame: Frame, default: Sequence[str] | None = None) -> list[str]:
         raise Invalid("topics must be a list of topics")
     names = cast(Sequence[object], value)
     for name in names:
-        if not isinstance(name, str) or not 0 < len(name) <= MAX_TOPIC_LENGTH or "\x00" in name:
+        if not isinstance(name, str) or _TOPIC.fullmatch(name) is None:
             raise Invalid(f"topics must be strings of at most {MAX_TOPIC_LENGTH} characters")
     return list(dict.fromkeys(cast(Sequence[str], names)))
 

@@ -18,6 +18,8 @@ class Reading:
         self.epoch = ""
         self.position = 0
         self.told = 0
+        # What was looked through before a sync went back stays sent: it may be acknowledged.
+        self.sent = 0
         self.replay_until: int | None = None
         self.events_written = 0
         # A client that was told `more` must get a frame without it, even if that holds nothing.
@@ -30,9 +32,18 @@ class Reading:
     def begin(self, start: Start) -> None:
         """Read on from a usable cursor, replaying up to the head, or live from the head."""
         self.epoch = start.epoch
-        self.position = self.told = start.position if start.reason is None else start.head
-        self.replay_until = start.head if self.position < start.head else None
+        self.sent = 0
         self._owes_last_frame = False
+        self._go_to(start.position if start.reason is None else start.head, start.head)
+
+    def go_back(self, start: Start) -> None:
+        """Replay from a former position of the same life, to mend a gap."""
+        self._go_to(start.position, start.head)
+
+    def _go_to(self, position: int, head: int) -> None:
+        self.position = self.told = position
+        self.sent = max(self.sent, position)
+        self.replay_until = head if position < head else None
 
     def advance(
         self,
@@ -47,12 +58,13 @@ class Reading:
         is_replay = self.replay_until is not None
         has_more = self.replay_until is not None and to < self.replay_until
         self.position = to
+        self.sent = max(self.sent, to)
         if not has_more:
             self.replay_until = None
         if not mine and (has_more or not self._owes_last_frame):
             return None
         self._owes_last_frame = has_more
-        key = (self.told, to, is_replay, has_more, tuple(event.seq for event in mine))
+        key = (self.epoch, self.told, to, is_replay, has_more, tuple(event.seq for event in mine))
         frame = encoded.get(key)
         if frame is None:
             frame = frames.events(

@@ -4,6 +4,7 @@ Frames, answers, events and the time go in; effects come out. The driver must ca
 in order, and answer Open, Authorize, Refresh and Locate before it feeds the next frame.
 """
 
+import math
 from collections.abc import Sequence
 from enum import Enum, auto
 
@@ -41,6 +42,7 @@ EXPIRY_WARNING_SECONDS = 60.0
 
 class State(Enum):
     NEW = auto()
+    CONNECTING = auto()
     OPEN = auto()
     CLOSED = auto()
 
@@ -59,7 +61,7 @@ class Session:
         self._has_bearer = has_bearer
         self._effects: list[Effect] = []
         self._request: RequestId | None = None
-        self._sync_request: RequestId | None = None
+        self._sync_requests: list[RequestId] = []
         self._allowance = Allowance(limits.frames_per_second, now)
         self._connect_by = now + limits.connect_timeout_ms / 1000
         self.heartbeat = Heartbeat(limits.ping_interval_ms / 1000)
@@ -74,9 +76,11 @@ class Session:
         return effects
 
     def next_deadline(self) -> float:
-        """When `tick` has something to do at the latest."""
+        """When `tick` has something to do at the latest; infinity for never."""
         if self.state is State.NEW:
             return self._connect_by
+        if self.state is State.CONNECTING:
+            return math.inf
         warning = 0.0 if self._has_warned else EXPIRY_WARNING_SECONDS
         return min(self.heartbeat.due_at, self._expires_at - warning)
 
@@ -119,6 +123,8 @@ class Session:
         expires_at: float,
     ) -> None:
         """The answer to Open, topics spelled out; `expires_at` is the token's end on this clock."""
+        if self.state is State.CLOSED:
+            return
         self.state = State.OPEN
         self.claims = claims
         self._expires_at = expires_at
@@ -175,8 +181,9 @@ class Session:
             self.reset(start)
             self.refused(ResetRequired("take a snapshot", data={"reason": start.reason}))
         else:
-            self.reading.begin(start)
-            self._sync_request = self._request
+            self.reading.go_back(start)
+            if self._request is not None:
+                self._sync_requests.append(self._request)
             self._end_sync()
 
     def deliver(self, found: Sequence[Event], to: int, encoded: dict[object, bytes]) -> None:
@@ -210,9 +217,9 @@ class Session:
     def close(self, code: CloseCode, reason: str, retry_ms: tuple[int, int] | None = None) -> None:
         if self.state is State.CLOSED:
             return
-        self.state = State.CLOSED
         self._write(frames.closing(code, reason, retry_ms))
         self._effects.append(Close(code, reason))
+        self.state = State.CLOSED
 
     # How frames are taken.
 
@@ -229,6 +236,7 @@ class Session:
         self._check_topic_count(len(wanted))
         cursor = frame.get("cursor")
         parsed = None if cursor is None else Cursor.parse(cursor)
+        self.state = State.CONNECTING
         self._effects.append(Open(token, parsed, tuple(wanted)))
 
     def _dispatch(self, frame: Frame, now: float) -> None:
@@ -260,7 +268,7 @@ class Session:
                 raise BadRequest("unknown frame type")
 
     def _sync(self, cursor: Cursor) -> None:
-        if cursor.epoch == self.reading.epoch and cursor.seq > self.reading.position:
+        if cursor.epoch == self.reading.epoch and cursor.seq > self.reading.sent:
             raise BadCursor("the cursor is beyond what was sent")
         self._effects.append(Locate(cursor))
 
@@ -273,7 +281,7 @@ class Session:
         # An acknowledgement of the life before may cross a reset.
         if cursor.epoch != self.reading.epoch:
             return
-        if cursor.seq > self.reading.position:
+        if cursor.seq > self.reading.sent:
             self.close(CloseCode.BAD_FRAME, "an acknowledgement beyond what was sent")
             return
         self.acknowledged = max(self.acknowledged, cursor.seq)
@@ -301,14 +309,17 @@ class Session:
             self._write(frames.encode("ping", n=number, cursor=cursor, rttMs=rtt_ms))
 
     def _end_sync(self) -> None:
-        if self._sync_request is not None and self.reading.replay_until is None:
+        if self.reading.replay_until is None:
             data = {"cursor": str(self.reading.cursor)}
-            self._write(frames.reply(self._sync_request, data))
-            self._sync_request = None
+            for request in self._sync_requests:
+                self._write(frames.reply(request, data))
+            self._sync_requests.clear()
 
     def _reply(self, data: object) -> None:
         if self._request is not None:
             self._write(frames.reply(self._request, data))
 
     def _write(self, frame: bytes) -> None:
-        self._effects.append(Write(frame))
+        # What the driver was asked before a close may be answered after it.
+        if self.state is not State.CLOSED:
+            self._effects.append(Write(frame))

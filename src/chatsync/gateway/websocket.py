@@ -6,6 +6,7 @@ not read stops its own writer and nobody else's.
 
 import asyncio
 import contextlib
+import math
 import time
 import uuid
 from typing import assert_never
@@ -153,9 +154,10 @@ class Connection:
     async def _write_events(self) -> None:
         """Write what the log brings and what the time demands, until the session is closed."""
         while self._session.state is not State.CLOSED:
-            delay = max(0.0, self._session.next_deadline() - time.monotonic())
+            deadline = self._session.next_deadline()
+            delay = max(0.0, deadline - time.monotonic())
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay):
+                async with asyncio.timeout(None if math.isinf(deadline) else delay):
                     await self._woken.wait()
             self._woken.clear()
             self._session.tick(time.monotonic())

@@ -95,29 +95,38 @@ def _fold(items: Sequence[InboundItem]) -> _Folded:
     return _Folded(people.contacts(), documents)
 
 
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """What a contact is called, and whether the contact said so."""
+
+    text: str
+    is_own: bool
+
+
 class _People:
     """Contacts joined by the identities they share (union-find over identities)."""
 
     def __init__(self) -> None:
         self._parents: dict[tuple[str, Identity], tuple[str, Identity]] = {}
-        self._names: dict[tuple[str, Identity], str] = {}
-        self._speakers: set[tuple[str, Identity]] = set()
+        self._names: dict[tuple[str, Identity], _Name] = {}
         self._keys: dict[tuple[str, Identity], int] = {}
 
     def add(self, tenant_id: str, contact: Contact, *, is_speaking: bool) -> None:
         first = (tenant_id, contact.identities[0])
         for identity in contact.identities:
             root, other = self._root((tenant_id, identity)), self._root(first)
-            self._parents[root] = other
-            if root in self._names:
-                self._names.setdefault(other, self._names[root])
-            if root in self._speakers:
-                self._speakers.add(other)
-        root = self._root(first)
-        if contact.name is not None and (is_speaking or root not in self._names):
-            self._names[root] = contact.name
-            if is_speaking:
-                self._speakers.add(root)
+            if root != other:
+                self._parents[root] = other
+                if root in self._names:
+                    self._name(other, self._names.pop(root), is_newer=False)
+        if contact.name is not None:
+            self._name(self._root(first), _Name(contact.name, is_speaking), is_newer=True)
+
+    def _name(self, root: tuple[str, Identity], name: "_Name", *, is_newer: bool) -> None:
+        """Keep the better name: a contact's own before the business's, then the newer one."""
+        known = self._names.get(root)
+        if known is None or (name.is_own, is_newer) > (known.is_own, not is_newer):
+            self._names[root] = name
 
     def key(self, tenant_id: str, identity: Identity) -> int:
         return self._keys.setdefault(self._root((tenant_id, identity)), len(self._keys))
@@ -130,9 +139,9 @@ class _People:
             {
                 "key": self.key(*root),
                 "tenantId": root[0],
-                "name": self._names.get(root),
+                "name": name.text if (name := self._names.get(root)) else None,
                 # What the business sent may name a contact, but not rename one.
-                "isRenamed": root in self._speakers,
+                "isRenamed": name is not None and name.is_own,
                 "phoneNumber": next((i.value for i in identities if i.kind == "phone"), None),
                 "identities": [
                     {"scope": i.scope, "kind": i.kind, "value": i.value} for i in identities

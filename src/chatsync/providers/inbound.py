@@ -4,11 +4,12 @@ An item that cannot be understood is a Malformed, never an exception: one bad it
 the others of its delivery with it.
 """
 
-import json
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias, cast
+
+from chatsync import strict_json
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -82,8 +83,8 @@ def parse_json(body: bytes) -> JsonObject:
     if _depth(body) > MAX_DEPTH:
         raise BodyError(f"nested deeper than {MAX_DEPTH}")
     try:
-        decoded = json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        decoded = strict_json.loads(body)
+    except ValueError as error:
         raise BodyError("not JSON") from error
     if not isinstance(decoded, dict):
         raise BodyError("not a JSON object")
@@ -116,10 +117,6 @@ def _needs_cleaning(body: bytes) -> bool:
     # Raw NUL is no JSON; only an escape can bring one, or half a surrogate pair.
     lowered = body.lower()
     return b"\\u0000" in lowered or b"\\ud" in lowered
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(name)
 
 
 def _depth(body: bytes) -> int:

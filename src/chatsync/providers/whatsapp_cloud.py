@@ -233,7 +233,7 @@ def _contact(names: list[str | None], people: list[_Person], scope: str) -> Cont
     ]
     identities: dict[Identity, None] = {}
     for value in values:
-        if value:
+        if value and value.strip("+"):
             identities[_identity(value, scope)] = None
     if not identities:
         raise _Unusable("a message from nobody")
