@@ -24,6 +24,10 @@ class Ledger:
         self.replay_until: int | None = None
         self.is_closing = False
         self.is_closed = False
+        # Where the last events ended: what is delivered again ends there.
+        self.delivered_to = 0
+        self._is_again = False
+        self._was_again = False
         # A client that was told `more` waits for a frame without it.
         self.owes_last_frame = False
         self._was_replay = False
@@ -36,12 +40,23 @@ class Ledger:
         self.position = self.told = start.head if start.reason else start.position
         self.replay_until = start.head if self.position < start.head else None
         self._untold = []
+        self._is_again = False
+        if start.reason is not None:
+            self.delivered_to = 0
+
+    def go_back(self, position: int) -> None:
+        """The session delivers again what the client did not acknowledge."""
+        assert self.replay_until is None, "delivered again in the middle of a replay"
+        self.position = self.told = position
+        self.replay_until = self.delivered_to
+        self._is_again = True
 
     def look(self, found: Sequence[Event], to: int) -> None:
         """The session is given the events up to a number."""
         self._untold += [event.seq for event in found if not self.held.isdisjoint(event.topics)]
         self.position = to
-        self._was_replay = self.replay_until is not None
+        self._was_replay = self.replay_until is not None and not self._is_again
+        self._was_again = self.replay_until is not None and self._is_again
         if self.replay_until is not None and to >= self.replay_until:
             self.replay_until = None
 
@@ -69,6 +84,9 @@ class Ledger:
                 self._events(output)
             case "ping":
                 self._ping(Cursor.parse(output["cursor"]))
+            case "reply" if output["data"].keys() == {"cursor"}:
+                assert self.replay_until is None, "a sync was called done before it was"
+                assert output["data"]["cursor"] == f"{self.epoch}.{self.position}"
             case "closing":
                 self.is_closing = True
             case _:
@@ -83,7 +101,9 @@ class Ledger:
         has_more = frame.get("more", False)
         assert has_more == (self.replay_until is not None), "`more` is wrong"
         assert frame.get("replay", False) == self._was_replay, "`replay` is wrong"
-        assert numbers or self.owes_last_frame, "a frame for nothing"
+        assert frame.get("redelivered", False) == self._was_again, "`redelivered` is wrong"
+        self.delivered_to = max(self.delivered_to, end.seq)
+        assert numbers or (self.owes_last_frame and not has_more), "a frame for nothing"
         self.told, self._untold, self.owes_last_frame = end.seq, [], has_more
 
     def _ping(self, cursor: Cursor) -> None:

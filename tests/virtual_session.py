@@ -123,7 +123,9 @@ class VirtualSession:
 
     def deliver(self, *events: Event, to: int) -> list[Output]:
         self.session.deliver(events, to, self.encoded)
-        return self.take()
+        outputs = self.take()
+        self.session.written(self.now)
+        return outputs
 
     def pass_time(self, seconds: float) -> list[Output]:
         """Let time pass in one go, then tick."""

@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     ping_interval_ms: int = Field(default=25_000, ge=100)
     ping_timeout_ms: int = Field(default=10_000, ge=100)
     connect_timeout_ms: int = Field(default=5_000, ge=50)
+    ack_timeout_ms: int = Field(default=5_000, ge=50)
     drain_seconds: float = Field(default=10.0, ge=0)
 
     @field_validator("allowed_origins", mode="before")

@@ -1,4 +1,4 @@
-"""JSON from outside, by RFC 8259: UTF-8, no NaN and no Infinity, in whatever way they are spelled."""
+"""JSON from outside, by RFC 8259: UTF-8, no NaN and no Infinity, however they are spelled."""
 
 import json
 import math

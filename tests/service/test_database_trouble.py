@@ -1,4 +1,4 @@
-"""PostgreSQL restarts under load: sessions stay, nothing acknowledged is lost, all goes on by itself."""
+"""PostgreSQL restarts under load: sessions stay, nothing answered is lost, all goes on."""
 
 import asyncio
 import os

@@ -30,11 +30,14 @@ class Stepper:
         self, connection: SyncConnection, query: LiteralString, parameters: Sequence[object] = ()
     ) -> Future[Rows]:
         """Start a statement and return once it waits for another transaction."""
-        pid = connection.info.backend_pid
         running = self.start(connection, query, parameters)
-        while not self._is_waiting(pid):
-            assert not running.done(), f"it waited for nobody: {running.result()}"
+        self.until_waiting_or_done(connection, running)
+        assert not running.done(), f"it waited for nobody: {running.result()}"
         return running
+
+    def until_waiting_or_done(self, connection: SyncConnection, running: Future[Rows]) -> None:
+        while not running.done() and not self._is_waiting(connection.info.backend_pid):
+            pass
 
     def _is_waiting(self, pid: int) -> bool:
         row = self._observer.execute(

@@ -68,7 +68,7 @@ def test_a_shared_identity_joins_two_people():
 def test_people_are_joined_over_several_steps_and_in_any_order():
     chain = [said(phone(str(number)), phone(str(number + 1))) for number in range(20)]
     for seed in range(10):
-        random.Random(seed).shuffle(chain)  # noqa: S311 - a test's own order
+        random.Random(seed).shuffle(chain)
         assert len(set(keys(*chain))) == 1
 
 
@@ -90,7 +90,7 @@ def test_the_same_number_in_another_tenant_is_somebody_else():
 
 def test_no_identity_stands_under_two_keys():
     for seed in range(30):
-        generator = random.Random(seed)  # noqa: S311 - a seed that a failure can be repeated with
+        generator = random.Random(seed)
         pool = [phone(str(number)) for number in range(8)] + [bsuid(str(n)) for n in range(8)]
         items = [
             said(

@@ -29,7 +29,7 @@ def test_an_acknowledgement_gets_no_reply(how: str):
     session.open(resume(4))
     session.deliver(event(5), to=5)
     assert acknowledge(session, how, cursor(5)) == []
-    assert session.session.acknowledged == 5
+    assert session.session.acknowledgement.position == 5
 
 
 def test_acknowledgements_are_cumulative(how: str):
@@ -38,7 +38,7 @@ def test_acknowledgements_are_cumulative(how: str):
     session.deliver(event(5), event(6), event(7), to=7)
     for seq, known in [(6, 6), (5, 6), (6, 6), (7, 7), (0, 7)]:
         assert acknowledge(session, how, cursor(seq)) == []
-        assert session.session.acknowledged == known
+        assert session.session.acknowledgement.position == known
 
 
 def test_an_acknowledgement_beyond_what_was_sent_closes_as_a_bad_frame(how: str):
@@ -62,7 +62,7 @@ def test_the_cursor_of_a_ping_may_be_acknowledged(how: str):
     session.deliver(event(11, "user:u2"), to=11)
     ping = session.until_ping()
     assert acknowledge(session, how, ping["cursor"]) == []
-    assert session.session.acknowledged == 11
+    assert session.session.acknowledgement.position == 11
 
 
 def test_an_acknowledgement_of_an_earlier_life_is_ignored(how: str):
@@ -71,7 +71,7 @@ def test_an_acknowledgement_of_an_earlier_life_is_ignored(how: str):
     session.answer(lambda it: it.reset(Start("e2", 3, 3, "epoch")))
     assert acknowledge(session, how, cursor(99)) == []
     assert session.session.state is State.OPEN
-    assert session.session.acknowledged == 3
+    assert session.session.acknowledgement.position == 3
 
 
 def test_an_acknowledgement_of_before_a_reset_in_the_same_life_is_ignored(how: str):
@@ -79,7 +79,7 @@ def test_an_acknowledgement_of_before_a_reset_in_the_same_life_is_ignored(how: s
     session.open()
     session.answer(lambda it: it.reset(Start("e1", 30, 30, "trimmed")))
     assert acknowledge(session, how, cursor(HEAD)) == []
-    assert session.session.acknowledged == 30
+    assert session.session.acknowledgement.position == 30
 
 
 @pytest.mark.parametrize("malformed", ["", "e1", "e1.-1", 5, {}, [], False])
@@ -101,4 +101,4 @@ def test_an_ack_without_a_cursor_is_an_error_and_a_pong_without_one_is_not():
 def test_a_resumed_session_has_acknowledged_where_it_resumed():
     session = VirtualSession()
     session.open(resume(4))
-    assert session.session.acknowledged == 4
+    assert session.session.acknowledgement.position == 4

@@ -38,7 +38,7 @@ NO_FRAMES = {
 def test_what_is_no_frame_closes_as_a_bad_one(text: str | None, is_open: bool):
     session = VirtualSession()
     if is_open:
-        session.open()
+        session.open(id="an earlier one")
     (error,) = closes_with(session.send_text(text), CloseCode.BAD_FRAME)
     assert (error["code"], error["retryable"]) == ("bad_request", False)
     assert "id" not in error

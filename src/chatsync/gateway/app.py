@@ -6,6 +6,7 @@
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -31,7 +32,8 @@ from chatsync.gateway.http.sync import Sync
 from chatsync.gateway.http.webhooks import Adopt, WhatsAppWebhook
 from chatsync.gateway.hub import Hub
 from chatsync.gateway.server import drain_on_signals
-from chatsync.gateway.websocket import Gateway
+from chatsync.gateway.shared import Shared
+from chatsync.gateway.websocket import serve
 from chatsync.queue.enqueue import Intake
 from chatsync.queue.service import working
 from chatsync.settings import Settings
@@ -122,7 +124,7 @@ def _assemble(settings: Settings) -> _Parts:
 def _routes(
     settings: Settings, parts: _Parts, authenticator: Authenticator, adopt: Adopt | None
 ) -> list[Route | WebSocketRoute]:
-    gateway = Gateway(
+    shared = Shared(
         parts.database,
         parts.feed,
         parts.hub,
@@ -134,7 +136,7 @@ def _routes(
     conversations = Conversations(parts.database, authenticator)
     health = Health(_checks(parts), settings.metrics_dir)
     return [
-        WebSocketRoute("/ws", gateway.serve),
+        WebSocketRoute("/ws", partial(serve, shared=shared)),
         Route("/webhooks/whatsapp", whatsapp.verify, methods=["GET"]),
         Route("/webhooks/whatsapp", whatsapp.receive, methods=["POST"]),
         Route("/api/conversations", conversations.list),
@@ -157,6 +159,7 @@ def _limits(settings: Settings) -> Limits:
         ping_interval_ms=settings.ping_interval_ms,
         ping_timeout_ms=settings.ping_timeout_ms,
         connect_timeout_ms=settings.connect_timeout_ms,
+        ack_timeout_ms=settings.ack_timeout_ms,
     )
 
 

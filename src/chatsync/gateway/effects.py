@@ -17,6 +17,7 @@ class Limits:
     ping_interval_ms: int = 25_000
     ping_timeout_ms: int = 10_000
     connect_timeout_ms: int = 5_000
+    ack_timeout_ms: int = 5_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,11 +75,22 @@ def encode(kind: str, **fields: object) -> bytes:
 
 
 def events(
-    epoch: str, after: int, to: int, found: Sequence[Event], *, is_replay: bool, has_more: bool
+    epoch: str,
+    after: int,
+    to: int,
+    found: Sequence[Event],
+    *,
+    is_replay: bool,
+    has_more: bool,
+    is_redelivered: bool = False,
 ) -> bytes:
     """An `events` frame over (after, to], joined from events that are encoded already."""
     head = f'{{"type":"events","from":"{Cursor(epoch, after)}","to":"{Cursor(epoch, to)}",'
-    flags = ('"replay":true,' if is_replay else "") + ('"more":true,' if has_more else "")
+    flags = (
+        ('"replay":true,' if is_replay else "")
+        + ('"more":true,' if has_more else "")
+        + ('"redelivered":true,' if is_redelivered else "")
+    )
     body = b",".join(event.encoded for event in found)
     return b"".join((head.encode(), flags.encode(), b'"events":[', body, b"]}"))
 

@@ -20,7 +20,10 @@ class Reading:
         self.told = 0
         # What was looked through before a sync went back stays sent: it may be acknowledged.
         self.sent = 0
+        # Where the last frame of events ended: what a client is to acknowledge.
+        self.delivered_to = 0
         self.replay_until: int | None = None
+        self._is_redelivery = False
         self.events_written = 0
         # A client that was told `more` must get a frame without it, even if that holds nothing.
         self._owes_last_frame = False
@@ -32,7 +35,7 @@ class Reading:
     def begin(self, start: Start) -> None:
         """Read on from a usable cursor, replaying up to the head, or live from the head."""
         self.epoch = start.epoch
-        self.sent = 0
+        self.sent = self.delivered_to = 0
         self._owes_last_frame = False
         self._go_to(start.position if start.reason is None else start.head, start.head)
 
@@ -40,7 +43,13 @@ class Reading:
         """Replay from a former position of the same life, to mend a gap."""
         self._go_to(start.position, start.head)
 
+    def deliver_again(self, after: int) -> None:
+        """Repeat what was delivered after a position, as redelivered."""
+        self._go_to(after, self.delivered_to)
+        self._is_redelivery = True
+
     def _go_to(self, position: int, head: int) -> None:
+        self._is_redelivery = False
         self.position = self.told = position
         self.sent = max(self.sent, position)
         self.replay_until = head if position < head else None
@@ -64,14 +73,23 @@ class Reading:
         if not mine and (has_more or not self._owes_last_frame):
             return None
         self._owes_last_frame = has_more
-        key = (self.epoch, self.told, to, is_replay, has_more, tuple(event.seq for event in mine))
+        is_redelivered = is_replay and self._is_redelivery
+        flags = (is_replay, has_more, is_redelivered)
+        key = (self.epoch, self.told, to, flags, tuple(event.seq for event in mine))
         frame = encoded.get(key)
         if frame is None:
             frame = frames.events(
-                self.epoch, self.told, to, mine, is_replay=is_replay, has_more=has_more
+                self.epoch,
+                self.told,
+                to,
+                mine,
+                is_replay=is_replay and not is_redelivered,
+                has_more=has_more,
+                is_redelivered=is_redelivered,
             )
             encoded[key] = frame
         self.told = to
+        self.delivered_to = max(self.delivered_to, to)
         return frame
 
     def tell(self) -> Cursor:

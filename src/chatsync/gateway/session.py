@@ -7,6 +7,7 @@ in order, and answer Open, Authorize, Refresh and Locate before it feeds the nex
 import math
 from collections.abc import Sequence
 from enum import Enum, auto
+from typing import assert_never
 
 from chatsync.errors import (
     BadCursor,
@@ -18,7 +19,8 @@ from chatsync.errors import (
     ResetRequired,
     Unauthorized,
 )
-from chatsync.gateway import frames
+from chatsync.gateway import frames, requests
+from chatsync.gateway.acknowledgement import MAX_REDELIVERIES, Acknowledgement
 from chatsync.gateway.allowance import Allowance
 from chatsync.gateway.effects import (
     Authorize,
@@ -31,13 +33,22 @@ from chatsync.gateway.effects import (
     Start,
     Write,
 )
+from chatsync.gateway.expiry import Expiry
 from chatsync.gateway.frames import Frame, RequestId
 from chatsync.gateway.heartbeat import Heartbeat
 from chatsync.gateway.reading import Reading
+from chatsync.gateway.requests import (
+    Ack,
+    Connect,
+    Ping,
+    Pong,
+    RefreshToken,
+    Request,
+    Subscribe,
+    Sync,
+    Unsubscribe,
+)
 from chatsync.model import Claims, CloseCode, Cursor, Event, full_topic
-
-DEFAULT_TOPICS = ("tenant", "user")
-EXPIRY_WARNING_SECONDS = 60.0
 
 
 class State(Enum):
@@ -56,7 +67,7 @@ class Session:
         self.claims: Claims | None = None
         self.topics: frozenset[str] = frozenset()
         self.reading = Reading()
-        self.acknowledged = 0
+        self.acknowledgement = Acknowledgement(limits.ack_timeout_ms / 1000)
         self._limits = limits
         self._has_bearer = has_bearer
         self._effects: list[Effect] = []
@@ -65,8 +76,7 @@ class Session:
         self._allowance = Allowance(limits.frames_per_second, now)
         self._connect_by = now + limits.connect_timeout_ms / 1000
         self.heartbeat = Heartbeat(limits.ping_interval_ms / 1000)
-        self._expires_at = 0.0
-        self._has_warned = False
+        self._expiry = Expiry()
 
     # What the driver reads.
 
@@ -81,8 +91,7 @@ class Session:
             return self._connect_by
         if self.state is State.CONNECTING:
             return math.inf
-        warning = 0.0 if self._has_warned else EXPIRY_WARNING_SECONDS
-        return min(self.heartbeat.due_at, self._expires_at - warning)
+        return min(self.heartbeat.due_at, self._expiry.due_at, self.acknowledgement.due_at)
 
     # What goes in.
 
@@ -108,7 +117,7 @@ class Session:
             if self.state is State.NEW:
                 self._connect(frame)
             else:
-                self._dispatch(frame, now)
+                self._dispatch(requests.parse(frame), now)
         except RequestError as error:
             self.refused(error, CloseCode.BAD_FRAME if self.state is State.NEW else None)
 
@@ -127,11 +136,11 @@ class Session:
             return
         self.state = State.OPEN
         self.claims = claims
-        self._expires_at = expires_at
+        self._expiry.begin(expires_at)
         granted = [topic for topic in wanted if topic not in denied]
         self.topics = frozenset(granted)
         self.reading.begin(start)
-        self.acknowledged = self.reading.position
+        self.acknowledgement.begin(self.reading.position)
         self.heartbeat.begin(now)
         self._write(
             frames.connected(
@@ -169,8 +178,7 @@ class Session:
             self.refused(error, CloseCode.IDENTITY_CHANGED)
             return
         self.claims = claims
-        self._expires_at = expires_at
-        self._has_warned = False
+        self._expiry.begin(expires_at)
         self._reply({"tokenExpiresAt": frames.timestamp(claims.expires_at)})
 
     def located(self, start: Start) -> None:
@@ -193,10 +201,14 @@ class Session:
             self._write(frame)
         self._end_sync()
 
+    def written(self, now: float) -> None:
+        """What was delivered has left for the client: its time to acknowledge begins."""
+        self.acknowledgement.written(self.reading.delivered_to, now)
+
     def reset(self, start: Start) -> None:
         """Begin anew at the head: the client needs a snapshot."""
         self.reading.begin(start)
-        self.acknowledged = self.reading.position
+        self.acknowledgement.begin(self.reading.position)
         cursor = str(self.reading.cursor)
         self._write(frames.encode("reset", reason=start.reason, cursor=cursor))
         self._end_sync()
@@ -207,7 +219,7 @@ class Session:
             self.close(CloseCode.NO_CONNECT, "no connect frame in time")
         if self.state is not State.OPEN:
             return
-        if now >= self._expires_at:
+        if self._expiry.is_over(now):
             self.close(CloseCode.TOKEN_EXPIRED, "the token has expired")
         elif self.heartbeat.is_missed(now):
             self.close(CloseCode.HEARTBEAT_MISSED, "two pings were not answered")
@@ -228,68 +240,74 @@ class Session:
             error = Unauthorized("the first frame must be connect")
             self.refused(error, CloseCode.UNAUTHORIZED)
             return
-        token = frames.text(frame, "token")
-        if token is None and not self._has_bearer:
+        if frame.get("token") is None and not self._has_bearer:
             self.refused(Unauthorized("no token"), CloseCode.UNAUTHORIZED)
             return
-        wanted = frames.topics(frame, DEFAULT_TOPICS)
-        self._check_topic_count(len(wanted))
-        cursor = frame.get("cursor")
-        parsed = None if cursor is None else Cursor.parse(cursor)
+        request = requests.parse(frame)
+        assert isinstance(request, Connect)
+        self._check_topic_count(len(request.topics))
         self.state = State.CONNECTING
-        self._effects.append(Open(token, parsed, tuple(wanted)))
+        self._effects.append(Open(request.token, request.cursor, request.topics))
 
-    def _dispatch(self, frame: Frame, now: float) -> None:
-        match frame["type"]:
-            case "ping":
-                self._write(frames.encode("pong", n=frame.get("n"), timestamp=frames.timestamp()))
-            case "pong":
-                self._pong(frame, now)
-            case "ack":
-                self._acknowledge(Cursor.parse(frame.get("cursor")))
-            case "subscribe":
-                wanted = self._spelled(frame)
+    def _dispatch(self, request: Request, now: float) -> None:
+        match request:
+            case Ping(n):
+                self._write(frames.encode("pong", n=n, timestamp=frames.timestamp()))
+            case Pong(n, cursor):
+                self._pong(n, cursor, now)
+            case Ack(cursor):
+                self._acknowledge(cursor, now)
+            case Subscribe(topics):
+                wanted = self._spelled(topics)
                 self._check_topic_count(len(self.topics | set(wanted)))
                 self._effects.append(Authorize(tuple(wanted)))
-            case "unsubscribe":
-                dropped = self._spelled(frame)
+            case Unsubscribe(topics):
+                dropped = self._spelled(topics)
                 self.topics -= frozenset(dropped)
                 self._reply({"topics": dropped, "cursor": str(self.reading.cursor)})
-            case "sync":
-                self._sync(Cursor.parse(frame.get("cursor")))
-            case "refresh":
-                token = frames.text(frame, "token")
-                if token is None:
-                    raise Invalid("token must be a string")
+            case Sync(cursor):
+                self._sync(cursor)
+            case RefreshToken(token):
                 self._effects.append(Refresh(token))
-            case "connect":
+            case Connect():
                 raise BadRequest("this session is connected already")
             case _:
-                raise BadRequest("unknown frame type")
+                assert_never(request)
 
     def _sync(self, cursor: Cursor) -> None:
         if cursor.epoch == self.reading.epoch and cursor.seq > self.reading.sent:
             raise BadCursor("the cursor is beyond what was sent")
         self._effects.append(Locate(cursor))
 
-    def _pong(self, frame: Frame, now: float) -> None:
-        self.heartbeat.answer(frame.get("n"), now)
-        if frame.get("cursor") is not None:
-            self._acknowledge(Cursor.parse(frame["cursor"]))
+    def _pong(self, number: object, cursor: Cursor | None, now: float) -> None:
+        self.heartbeat.answer(number, now)
+        if cursor is None or cursor.epoch != self.reading.epoch:
+            return
+        self._acknowledge(cursor, now)
+        if self.acknowledgement.is_refused(cursor.seq, self.reading.delivered_to):
+            self._deliver_again()
 
-    def _acknowledge(self, cursor: Cursor) -> None:
+    def _deliver_again(self) -> None:
+        if self.reading.replay_until is not None:
+            return  # What is missing is on its way already.
+        if self.acknowledgement.redeliveries > MAX_REDELIVERIES:
+            self.close(CloseCode.NOT_ACKNOWLEDGING, "what was sent again is not acknowledged")
+        else:
+            self.reading.deliver_again(self.acknowledgement.position)
+
+    def _acknowledge(self, cursor: Cursor, now: float) -> None:
         # An acknowledgement of the life before may cross a reset.
         if cursor.epoch != self.reading.epoch:
             return
         if cursor.seq > self.reading.sent:
             self.close(CloseCode.BAD_FRAME, "an acknowledgement beyond what was sent")
             return
-        self.acknowledged = max(self.acknowledged, cursor.seq)
+        self.acknowledgement.acknowledge(cursor.seq, self.reading.delivered_to, now)
 
-    def _spelled(self, frame: Frame) -> list[str]:
+    def _spelled(self, topics: Sequence[str]) -> list[str]:
         assert self.claims is not None
         claims = self.claims
-        return list(dict.fromkeys(full_topic(topic, claims) for topic in frames.topics(frame)))
+        return list(dict.fromkeys(full_topic(topic, claims) for topic in topics))
 
     def _check_topic_count(self, count: int) -> None:
         if count > self._limits.topics:
@@ -298,11 +316,13 @@ class Session:
     # What goes out.
 
     def _beat(self, now: float) -> None:
-        if not self._has_warned and now >= self._expires_at - EXPIRY_WARNING_SECONDS:
-            self._has_warned = True
-            remaining_ms = max(0, round((self._expires_at - now) * 1000))
+        remaining_ms = self._expiry.warning_ms(now)
+        if remaining_ms is not None:
             self._write(frames.encode("tokenExpiring", inMs=remaining_ms))
-        if now >= self.heartbeat.due_at:
+        is_asking = now >= self.acknowledgement.due_at
+        if is_asking:
+            self.acknowledgement.ask()
+        if is_asking or now >= self.heartbeat.due_at:
             rtt_ms = self.heartbeat.rtt_ms
             number = self.heartbeat.beat(now)
             cursor = str(self.reading.tell())

@@ -15,7 +15,6 @@ import structlog
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from chatsync.database import Database
 from chatsync.errors import (
     DatabaseUnavailable,
     RateLimited,
@@ -23,12 +22,12 @@ from chatsync.errors import (
     TokenExpired,
     Unavailable,
 )
-from chatsync.events.feed import EpochChanged, Feed, TenantFeed, Trimmed
+from chatsync.events.feed import EpochChanged, TenantFeed, Trimmed
 from chatsync.gateway import access, auth
-from chatsync.gateway.effects import Authorize, Close, Effect, Limits, Locate, Open, Refresh, Write
-from chatsync.gateway.hub import Hub
+from chatsync.gateway.effects import Authorize, Close, Effect, Locate, Open, Refresh, Write
 from chatsync.gateway.resume import locate
 from chatsync.gateway.session import Session, State
+from chatsync.gateway.shared import Shared
 from chatsync.model import Claims, CloseCode, full_topic
 from chatsync.telemetry import metrics
 
@@ -43,32 +42,13 @@ _LEFT = (WebSocketDisconnect, TimeoutError, OSError)
 log = structlog.stdlib.get_logger(__name__)
 
 
-class Gateway:
-    """What every connection of a process shares."""
-
-    def __init__(
-        self,
-        database: Database,
-        feed: Feed,
-        hub: Hub,
-        authenticator: auth.Authenticator,
-        limits: Limits,
-        allowed_origins: frozenset[str],
-    ) -> None:
-        self.database = database
-        self.feed = feed
-        self.hub = hub
-        self.authenticator = authenticator
-        self.limits = limits
-        self.allowed_origins = allowed_origins
-
-    async def serve(self, websocket: WebSocket) -> None:
-        """The route /ws."""
-        refusal = _refusal(websocket, self.allowed_origins)
-        if refusal is not None:
-            await websocket.send_denial_response(refusal)
-            return
-        await Connection(self, websocket).run()
+async def serve(websocket: WebSocket, shared: Shared) -> None:
+    """Refuse an upgrade before it is accepted, or run its session to the end."""
+    refusal = _refusal(websocket, shared.allowed_origins)
+    if refusal is not None:
+        await websocket.send_denial_response(refusal)
+        return
+    await Connection(shared, websocket).run()
 
 
 def _refusal(websocket: WebSocket, allowed_origins: frozenset[str]) -> Response | None:
@@ -84,14 +64,14 @@ def _refusal(websocket: WebSocket, allowed_origins: frozenset[str]) -> Response 
 class Connection:
     """One socket and its session."""
 
-    def __init__(self, gateway: Gateway, websocket: WebSocket) -> None:
-        self._gateway = gateway
+    def __init__(self, shared: Shared, websocket: WebSocket) -> None:
+        self._shared = shared
         self._websocket = websocket
         self._address = websocket.client.host if websocket.client else ""
         self._bearer = auth.bearer(websocket.scope)
         self._session = Session(
             uuid.uuid4().hex,
-            gateway.limits,
+            shared.limits,
             time.monotonic(),
             has_bearer=self._bearer is not None,
         )
@@ -124,11 +104,23 @@ class Connection:
                 task.cancel()
             for outcome in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(outcome, Exception) and not isinstance(outcome, _LEFT):
-                    log.error("session_failed", exc_info=outcome)
+                    log.error("session_failed", error=repr(outcome))
+                    await self._end(CloseCode.INTERNAL, "something went wrong here")
+
+    async def _end(self, code: CloseCode, reason: str) -> None:
+        self._session.close(code, reason)
+        with contextlib.suppress(*_LEFT):
+            await self._flush()
 
     def _greet(self) -> None:
+        offered = self._websocket.scope["subprotocols"]
+        if any(name.startswith("chatsync.") for name in offered) and SUBPROTOCOL not in offered:
+            self._session.close(
+                CloseCode.VERSION_NOT_SUPPORTED, f"this server speaks {SUBPROTOCOL}"
+            )
+            return
         try:
-            self._gateway.hub.greet(self, self._address)
+            self._shared.hub.greet(self, self._address)
             self._is_greeted = True
         except Unavailable as error:
             self._session.refused(error, CloseCode.OVERLOADED)
@@ -137,10 +129,10 @@ class Connection:
 
     def _leave(self) -> None:
         if self._is_greeted:
-            self._gateway.hub.know(self._address)
-        self._gateway.hub.leave(self, self._claims)
+            self._shared.hub.know(self._address)
+        self._shared.hub.leave(self, self._claims)
         if self._feed is not None:
-            self._gateway.feed.detach(self._feed)
+            self._shared.feed.detach(self._feed)
 
     async def _read_frames(self) -> None:
         while self._session.state is not State.CLOSED:
@@ -175,21 +167,22 @@ class Connection:
         while session.state is State.OPEN and feed is not None:
             async with self._writing:
                 if session.reading.epoch != feed.epoch:
-                    start = await locate(self._gateway.feed, feed, session.reading.cursor)
+                    start = await locate(self._shared.feed, feed, session.reading.cursor)
                     session.reset(start)
                 if session.reading.position >= feed.head:
                     return
                 await self._deliver_page(feed)
                 await self._carry_out(session.effects())
+                session.written(time.monotonic())
 
     async def _deliver_page(self, feed: TenantFeed) -> None:
         session = self._session
         position = session.reading.position
         try:
-            found = await self._gateway.feed.page(feed, position, PAGE)
+            found = await self._shared.feed.page(feed, position, PAGE)
         except (Trimmed, EpochChanged):
-            await self._gateway.feed.refresh(feed)
-            start = await locate(self._gateway.feed, feed, session.reading.cursor)
+            await self._shared.feed.refresh(feed)
+            start = await locate(self._shared.feed, feed, session.reading.cursor)
             if start.reason is not None:
                 session.reset(start)
             return
@@ -229,18 +222,18 @@ class Connection:
             await self._websocket.send({"type": "websocket.send", "text": frame.decode()})
 
     async def _open(self, effect: Open) -> None:
-        gateway, session = self._gateway, self._session
+        shared, session = self._shared, self._session
         try:
-            claims = await gateway.authenticator.claims(effect.token or self._bearer or "")
+            claims = await shared.authenticator.claims(effect.token or self._bearer or "")
             wanted = list(dict.fromkeys(full_topic(topic, claims) for topic in effect.topics))
-            denied = await access.refused_topics(gateway.database, claims, wanted)
-            feed = await gateway.feed.attach(claims.tenant_id)
+            denied = await access.refused_topics(shared.database, claims, wanted)
+            feed = await shared.feed.attach(claims.tenant_id)
             self._feed = feed
-            gateway.hub.join(self, claims)
+            shared.hub.join(self, claims)
             self._claims = claims
-            gateway.hub.know(self._address)
+            shared.hub.know(self._address)
             self._is_greeted = False
-            start = await locate(gateway.feed, feed, effect.cursor)
+            start = await locate(shared.feed, feed, effect.cursor)
         except DatabaseUnavailable as error:
             unavailable = Unavailable(error.message, retry_after_ms=1000)
             session.refused(unavailable, CloseCode.OVERLOADED)
@@ -255,7 +248,7 @@ class Connection:
     async def _authorize(self, topics: tuple[str, ...]) -> None:
         assert self._claims is not None
         try:
-            denied = await access.refused_topics(self._gateway.database, self._claims, list(topics))
+            denied = await access.refused_topics(self._shared.database, self._claims, list(topics))
         except DatabaseUnavailable as error:
             self._session.refused(Unavailable(error.message, retry_after_ms=1000))
         else:
@@ -263,7 +256,7 @@ class Connection:
 
     async def _refresh(self, token: str) -> None:
         try:
-            claims = await self._gateway.authenticator.claims(token)
+            claims = await self._shared.authenticator.claims(token)
         except RequestError as error:
             self._session.refused(error)
         else:
@@ -272,7 +265,7 @@ class Connection:
     async def _locate(self, effect: Locate) -> None:
         assert self._feed is not None
         try:
-            start = await locate(self._gateway.feed, self._feed, effect.cursor)
+            start = await locate(self._shared.feed, self._feed, effect.cursor)
         except DatabaseUnavailable as error:
             self._session.refused(Unavailable(error.message, retry_after_ms=1000))
         else:

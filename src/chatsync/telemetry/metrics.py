@@ -69,4 +69,5 @@ def _forget_dead_processes(folder: Path) -> None:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
-            multiprocess.mark_process_dead(pid, str(folder))
+            for gauge in folder.glob(f"gauge_live*_{pid}.db"):
+                gauge.unlink(missing_ok=True)

@@ -1,0 +1,21 @@
+"""What every connection of a process shares."""
+
+from dataclasses import dataclass
+
+from chatsync.database import Database
+from chatsync.events.feed import Feed
+from chatsync.gateway.auth import Authenticator
+from chatsync.gateway.effects import Limits
+from chatsync.gateway.hub import Hub
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Made once; passed to each connection."""
+
+    database: Database
+    feed: Feed
+    hub: Hub
+    authenticator: Authenticator
+    limits: Limits
+    allowed_origins: frozenset[str]

@@ -1,0 +1,218 @@
+"""Statements on the hot paths, each with the index that was made for it."""
+
+from sql.planning import Statement
+
+QUEUE = {"p_queue": ("text", "'outbound'")}
+LEASE = {"p_lease_id": ("bigint", "77")}
+TENANT = {"p_tenant_id": ("text", "'t1'")}
+KEYS = {
+    "p_tenant_ids": ("text[]", "array['t1', 't1']"),
+    "p_inbox_ids": ("bigint[]", "array[1, 1]"),
+    "p_contact_ids": ("bigint[]", "array[5, 6]"),
+}
+
+STATEMENTS = [
+    Statement(
+        "promote",
+        "message_queue_due_idx",
+        QUEUE,
+        """
+        select id
+        from chatsync.message_queue
+        where queue = p_queue and status in ('scheduled', 'retrying')
+          and scheduled_at <= chatsync.now()
+        order by scheduled_at
+        limit 500
+        for no key update skip locked
+        """,
+    ),
+    Statement(
+        "claim_from_lanes",
+        "lane_turns_ready_idx",
+        QUEUE | {"p_is_suspect": ("boolean", "false"), "v_turns": ("integer", "16")},
+        """
+        select lane
+        from chatsync.lane_turns
+        where queue = p_queue and is_suspect = p_is_suspect and lease_id is null
+          and ready_at <= chatsync.now()
+        order by priority desc, ready_at, turn
+        limit v_turns
+        for update skip locked
+        """,
+    ),
+    Statement(
+        "claim_from_lanes",
+        "message_queue_lane_idx",
+        {
+            "v_lanes": ("text[]", "array['outbound/t1/1', 'outbound/t1/2']"),
+            "v_claimed": ("bigint[]", "'{}'"),
+            "p_limit": ("integer", "100"),
+        },
+        """
+        select l.lane, l.position, m.id
+        from unnest(v_lanes) with ordinality as l (lane, position)
+        cross join lateral (
+          select id
+          from chatsync.message_queue
+          where lane_key = l.lane and status in ('pending', 'retrying')
+          order by id
+          limit p_limit - cardinality(v_claimed)
+          for no key update
+        ) as m
+        limit p_limit - cardinality(v_claimed)
+        """,
+    ),
+    Statement(
+        "claim_keyless",
+        "message_queue_ready_idx",
+        QUEUE | {"p_limit": ("integer", "100")},
+        """
+        select id
+        from chatsync.message_queue
+        where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
+        order by priority desc, id
+        limit p_limit
+        for no key update skip locked
+        """,
+    ),
+    Statement(
+        "claim_keyless",
+        "message_queue_suspect_idx",
+        QUEUE,
+        """
+        select id
+        from chatsync.message_queue
+        where queue = p_queue and ordering_key is null and status = 'pending' and deaths > 0
+        order by id
+        limit 1
+        for no key update skip locked
+        """,
+    ),
+    Statement("next_ready_at", "lane_turns_due_idx", QUEUE),
+    Statement("next_ready_at", "message_queue_due_idx", QUEUE),
+    Statement(
+        "settle",
+        "message_queue_lease_idx",
+        LEASE,
+        "select from chatsync.message_queue where lease_id = p_lease_id",
+    ),
+    Statement(
+        "release",
+        "lane_turns_lease_idx",
+        LEASE,
+        "update chatsync.lane_turns set lease_id = null, worker_id = null"
+        " where lease_id = p_lease_id",
+    ),
+    Statement(
+        "let_lanes_go",
+        "message_queue_lane_idx",
+        {"l.lane": ("text", "'outbound/t1/1'")},
+        """
+        select m.id, m.priority, m.status, m.scheduled_at, m.deaths
+        from chatsync.message_queue m
+        where m.lane_key = l.lane
+        order by m.id
+        limit 1
+        """,
+    ),
+    Statement(
+        "enqueue",
+        "message_queue_dedupe_idx",
+        QUEUE | TENANT | {"p_dedupe_key": ("text", "'d5'")},
+        "select id from chatsync.message_queue"
+        " where queue = p_queue and tenant_id = p_tenant_id and dedupe_key = p_dedupe_key",
+    ),
+    Statement(
+        "stamp",
+        "outbox_pkey",
+        {"p_limit": ("integer", "100")},
+        "select id from chatsync.outbox order by id limit p_limit",
+        role="chatsync_owner",
+    ),
+    Statement(
+        "read_events",
+        "event_log_tenant_seq_idx",
+        {
+            "p_tenant_ids": ("text[]", "array['t1']"),
+            "p_after": ("bigint[]", "array[100]"),
+            "p_limit": ("integer", "50"),
+        },
+        role="chatsync_gateway",
+    ),
+    Statement(
+        "changes",
+        "event_log_tenant_seq_idx",
+        TENANT
+        | {"p_after": ("bigint", "100"), "p_upto": ("bigint", "200"), "p_limit": ("int", "50")},
+        """
+        select seq, data
+        from chatsync.event_log
+        where tenant_id = p_tenant_id and seq > p_after and seq <= p_upto
+        order by seq
+        limit p_limit
+        """,
+        role="chatsync_gateway",
+    ),
+    Statement(
+        "list_conversations",
+        "conversations_recent_idx",
+        TENANT
+        | {
+            "p_limit": ("integer", "50"),
+            "p_before_at": ("timestamptz", "null"),
+            "p_before_id": ("bigint", "null"),
+            "p_status": ("text", "null"),
+            "p_assignee_id": ("text", "null"),
+            "p_inbox_id": ("bigint", "null"),
+        },
+        role="chatsync_gateway",
+    ),
+    Statement(
+        "list_messages",
+        "messages_timeline_idx",
+        TENANT
+        | {
+            "p_conversation_id": ("bigint", "77"),
+            "p_limit": ("integer", "50"),
+            "p_before_at": ("timestamptz", "null"),
+            "p_before_position": ("bigint", "null"),
+        },
+        role="chatsync_gateway",
+    ),
+    Statement(
+        "snapshot_page",
+        "contact_identities_contact_idx",
+        TENANT | {"p_after": ("bigint", "100"), "p_limit": ("integer", "20")},
+        role="chatsync_gateway",
+    ),
+    Statement(
+        "snapshot_page",
+        "messages_timeline_idx",
+        TENANT | {"p_after": ("bigint", "100"), "p_limit": ("integer", "20")},
+        role="chatsync_gateway",
+    ),
+    Statement(
+        "hold_conversations",
+        "conversations_one_open_idx",
+        KEYS,
+        """
+        select v.conversation_id
+        from chatsync.conversations v
+        where (v.tenant_id, v.inbox_id, v.contact_id) in (
+            select * from unnest(p_tenant_ids, p_inbox_ids, p_contact_ids))
+          and v.status <> 'RESOLVED'
+        order by v.conversation_id
+        for no key update
+        """,
+    ),
+    Statement(
+        "resolve_inboxes",
+        "inboxes_account_idx",
+        {
+            "p_provider": ("text", "'whatsapp_cloud'"),
+            "p_external_ids": ("text[]", "array['7']"),
+            "p_account_ids": ("text[]", "array['account 7']"),
+        },
+        role="chatsync_owner",
+    ),
+]
