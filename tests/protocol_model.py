@@ -155,11 +155,12 @@ class ModelClient:
         """Ask for everything after a position, by default the client's own."""
         self._repair = self.request("sync", cursor=str(cursor or self.cursor))
 
-    def lose(self, frame: Frame) -> None:
-        """Drop an `events` frame, as a client with a full queue does, and ask for it again."""
+    def lose(self, frame: Frame, *, asks: bool) -> None:
+        """Drop an `events` frame, as a client with a full queue does; perhaps ask for it again."""
         assert frame["type"] == "events"
         self.has_gap = True
-        self.sync()
+        if asks:
+            self.sync()
 
     def receive(self, frame: Frame) -> None:
         assert not self.is_closing, f"after `closing`: {frame}"

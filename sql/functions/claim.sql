@@ -1,6 +1,7 @@
 -- Taking work: a claim is one short transaction, in READ COMMITTED.
 
--- Called by claim(). Puts messages whose time has come in line; each takes its lane as an enqueue does.
+-- Called by claim(). Puts messages whose time has come in line; each takes its lane as an enqueue
+-- does. A retry with a key needs none of this: its lane's turn waits for it.
 create or replace function chatsync.promote(p_queue text) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -12,7 +13,8 @@ begin
   from (
     select id
     from chatsync.message_queue
-    where queue = p_queue and status in ('scheduled', 'retrying') and scheduled_at <= chatsync.now()
+    where queue = p_queue and (status = 'scheduled' or (status = 'retrying' and ordering_key is null))
+      and scheduled_at <= chatsync.now()
     order by scheduled_at
     limit 500
     for no key update skip locked
@@ -175,7 +177,8 @@ set search_path = pg_catalog, pg_temp
 as $$
   select least(
     (select min(scheduled_at) from chatsync.message_queue
-      where queue = p_queue and status in ('scheduled', 'retrying')),
+      where queue = p_queue
+        and (status = 'scheduled' or (status = 'retrying' and ordering_key is null))),
     (select min(ready_at) from chatsync.lane_turns where queue = p_queue and lease_id is null))
 $$;
 

@@ -46,8 +46,22 @@ begin
   )
   select coalesce(array_agg(contact_id), '{}') into v_made from made;
 
-  -- Another transaction may have been faster with an identity: its contact is the one, ours goes.
+  -- Another transaction may have been faster with an identity: its contact is the one, it takes what
+  -- ours was given, and ours goes.
   if cardinality(v_made) > 0 then
+    update chatsync.contact_identities i
+    set contact_id = f.contact_id
+    from (
+      select w."tenantId" as tenant_id, array_agg(k.contact_id) as contact_ids,
+        min(k.contact_id) filter (where not k.contact_id = any (v_made)) as contact_id
+      from jsonb_to_recordset(p_contacts) as w (key integer, "tenantId" text, identities jsonb)
+      cross join lateral jsonb_to_recordset(w.identities) as n (scope text, kind text, value text)
+      join chatsync.contact_identities k
+        on k.tenant_id = w."tenantId" and k.scope = n.scope and k.kind = n.kind and k.value = n.value
+      group by w.key, w."tenantId"
+    ) as f
+    where f.contact_id is not null and i.tenant_id = f.tenant_id
+      and i.contact_id = any (f.contact_ids) and i.contact_id = any (v_made);
     delete from chatsync.contacts c
     where c.contact_id = any (v_made)
       and c.tenant_id in (

@@ -168,7 +168,7 @@ begin
     where i.kind = 'message' and o.tenant_id = i.tenant_id and o.inbox_id = i.inbox_id
       and o.provider_message_id = i.provider_message_id and k.tenant_id = o.tenant_id
       and k.inbox_id = o.inbox_id and k.provider_message_id = o.provider_message_id
-    returning k.tenant_id, k.message_id, o.item ->> 'status' as status, o.item -> 'error' as error,
+    returning k.tenant_id, k.message_id, o.item ->> 'status' as status, nullif(o.item -> 'error', 'null') as error,
       o.item ->> 'correlation_id' as correlation_id
   ),
   reported as (

@@ -71,7 +71,13 @@ begin
   on conflict (tenant_id) do nothing;
   with taken as (
     delete from chatsync.outbox
-    where id in (select id from chatsync.outbox order by id limit p_limit)
+    -- Only where there is a stream: a tenant's first event may have come since the last statement.
+    where id in (
+      select o.id
+      from chatsync.outbox o
+      where exists (select from chatsync.streams s where s.tenant_id = o.tenant_id)
+      order by o.id
+      limit p_limit)
     returning *
   ),
   counted as (

@@ -1,13 +1,17 @@
 -- The read side. Each runs in a transaction that names its tenant; row-level security is on.
 
+-- The plan depends on the limit and on which filters are given: one for all would sort everything.
 create or replace function chatsync.list_conversations(
   p_tenant_id text, p_limit integer,
   p_before_at timestamptz default null, p_before_id bigint default null,
   p_status text default null, p_assignee_id text default null, p_inbox_id bigint default null
 ) returns table (conversation text, sorted_at text, conversation_id bigint)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan
 as $$
+begin
+  return query
   select v.conversation::text, coalesce(v.last_message_at, v.created_at)::text, v.conversation_id
   from chatsync.wire_conversations v
   where v.tenant_id = p_tenant_id
@@ -17,7 +21,8 @@ as $$
     and (p_assignee_id is null or v.assignee_id = p_assignee_id)
     and (p_inbox_id is null or v.inbox_id = p_inbox_id)
   order by coalesce(v.last_message_at, v.created_at) desc, v.conversation_id desc
-  limit p_limit
+  limit p_limit;
+end
 $$;
 
 create or replace function chatsync.get_conversation(p_tenant_id text, p_conversation_id bigint)

@@ -59,7 +59,7 @@ declare
   v_freed integer;
 begin
   -- The view, not a try-lock: a session that holds the lock itself would get it again.
-  select array_agg(w.worker_id) into v_dead
+  select coalesce(array_agg(w.worker_id), '{}') into v_dead
   from (
     select worker_id from chatsync.workers
     where lease_until < chatsync.now()
@@ -71,7 +71,15 @@ begin
     order by worker_id
     for update skip locked
   ) as w;
-  if v_dead is null then
+  -- A claim that was under way when its worker was taken for dead is committed under an id that is
+  -- gone: nobody will ever settle it.
+  v_dead := v_dead || array(
+    select worker_id from chatsync.message_queue where lease_id is not null
+    union
+    select worker_id from chatsync.lane_turns where lease_id is not null
+    except
+    select worker_id from chatsync.workers);
+  if cardinality(v_dead) = 0 then
     return 0;
   end if;
   select coalesce(array_agg(m.id), '{}') into v_held
@@ -81,7 +89,7 @@ begin
     order by id
     for update skip locked
   ) as m;
-  select array_agg(w.worker_id) into v_dead
+  select coalesce(array_agg(w.worker_id), '{}') into v_dead
   from unnest(v_dead) as w (worker_id)
   where not exists (
     select from chatsync.message_queue m

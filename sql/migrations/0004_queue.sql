@@ -106,7 +106,7 @@ create index message_queue_suspect_idx on chatsync.message_queue (queue, id)
   where ordering_key is null and status = 'pending' and deaths > 0;
 -- Serves promote() and next_ready_at().
 create index message_queue_due_idx on chatsync.message_queue (queue, scheduled_at)
-  where status in ('scheduled', 'retrying');
+  where status = 'scheduled' or (status = 'retrying' and ordering_key is null);
 -- Serves settle(), release() and reap().
 create index message_queue_lease_idx on chatsync.message_queue (lease_id) where lease_id is not null;
 

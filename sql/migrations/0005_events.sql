@@ -30,6 +30,7 @@ create table chatsync.outbox (
   correlation_id text,
   created_at timestamptz not null default chatsync.now(),
   -- stamp() must succeed for all that is accepted here, so event_log has no rule that is not here.
+  constraint tenant_id_is_short check (length(tenant_id) between 1 and 63),
   constraint topics_are_few check (cardinality(topics) between 1 and 16),
   constraint topics_are_known check (array_position(topics, null) is null),
   constraint type_is_short check (length(type) between 1 and 100),

@@ -19,7 +19,8 @@ STATEMENTS = [
         """
         select id
         from chatsync.message_queue
-        where queue = p_queue and status in ('scheduled', 'retrying')
+        where queue = p_queue
+          and (status = 'scheduled' or (status = 'retrying' and ordering_key is null))
           and scheduled_at <= chatsync.now()
         order by scheduled_at
         limit 500
@@ -126,7 +127,13 @@ STATEMENTS = [
         "stamp",
         "outbox_pkey",
         {"p_limit": ("integer", "100")},
-        "select id from chatsync.outbox order by id limit p_limit",
+        """
+        select o.id
+        from chatsync.outbox o
+        where exists (select from chatsync.streams s where s.tenant_id = o.tenant_id)
+        order by o.id
+        limit p_limit
+        """,
         role="chatsync_owner",
     ),
     Statement(
@@ -165,6 +172,20 @@ STATEMENTS = [
             "p_assignee_id": ("text", "null"),
             "p_inbox_id": ("bigint", "null"),
         },
+        """
+        select v.conversation::text, coalesce(v.last_message_at, v.created_at)::text,
+          v.conversation_id
+        from chatsync.wire_conversations v
+        where v.tenant_id = p_tenant_id
+          and (p_before_at is null
+            or (coalesce(v.last_message_at, v.created_at), v.conversation_id)
+              < (p_before_at, p_before_id))
+          and (p_status is null or v.status = p_status)
+          and (p_assignee_id is null or v.assignee_id = p_assignee_id)
+          and (p_inbox_id is null or v.inbox_id = p_inbox_id)
+        order by coalesce(v.last_message_at, v.created_at) desc, v.conversation_id desc
+        limit p_limit
+        """,
         role="chatsync_gateway",
     ),
     Statement(

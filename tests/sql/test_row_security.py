@@ -83,11 +83,12 @@ def seen(connection: SyncConnection, table: str) -> set[object]:
     return {row[0] for row in connection.execute(query)}
 
 
-def test_every_table_with_a_tenant_is_looked_at_here(owner: SyncConnection) -> None:
-    rows = owner.execute(
-        "select tablename from pg_policies where policyname = 'gateway_sees_named_tenants'"
-    )
-    assert {row[0] for row in rows} == READABLE | HIDDEN
+def test_every_table_with_a_tenant_is_looked_at_here(filled: Connections) -> None:
+    with filled.open("chatsync_owner") as owner:
+        rows = owner.execute(
+            "select tablename from pg_policies where policyname = 'gateway_sees_named_tenants'"
+        )
+        assert {row[0] for row in rows} == READABLE | HIDDEN
 
 
 @pytest.mark.parametrize("table", sorted(READABLE))

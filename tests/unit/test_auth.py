@@ -1,4 +1,4 @@
-"""Who a token says its holder is. Tokens are made by hand, so that nothing corrects them on the way."""
+"""Who a token says its holder is. Tokens are made by hand: nothing corrects them on the way."""
 
 import base64
 import hashlib

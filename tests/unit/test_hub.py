@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 
 from chatsync.errors import RateLimited, Unavailable
@@ -174,7 +176,7 @@ def test_drained_sessions_return_spread_out_and_not_as_one():
     starts = sorted(start for member in members for start, _ in member.drained)
     assert starts[0] == 0
     assert all(0 <= start < 5000 for start in starts)
-    assert max(b - a for a, b in zip(starts, starts[1:], strict=False)) <= 20
+    assert max(b - a for a, b in pairwise(starts)) <= 20
     assert all(start < end for member in members for start, end in member.drained)
 
 

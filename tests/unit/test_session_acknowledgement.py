@@ -1,6 +1,6 @@
 import pytest
 
-from chatsync.gateway.effects import Start
+from chatsync.gateway.effects import Limits, Start
 from chatsync.gateway.session import State
 from chatsync.model import CloseCode
 from virtual_session import (
@@ -10,6 +10,7 @@ from virtual_session import (
     cursor,
     error_in,
     event,
+    only_frame,
     resume,
 )
 
@@ -102,3 +103,14 @@ def test_a_resumed_session_has_acknowledged_where_it_resumed():
     session = VirtualSession()
     session.open(resume(4))
     assert session.session.acknowledgement.position == 4
+
+
+def test_a_client_whose_first_acknowledgement_stands_still_is_held_to_it():
+    session = VirtualSession(limits=Limits(ping_interval_ms=1_000_000))
+    session.open(resume(4, 4))
+    session.deliver(event(5), to=5)
+    session.send("ack", cursor=cursor(4))
+    assert session.session.next_deadline() <= session.now + 5
+    ping = only_frame(session.until_deadline(), "ping")
+    session.send("pong", n=ping["n"], cursor=cursor(4))
+    assert only_frame(session.deliver(event(5), to=5), "events")["redelivered"] is True

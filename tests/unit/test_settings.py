@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,6 @@ SECRET = "s" * MIN_SECRET_BYTES
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No variable of the machine that runs the tests is read, nor a file of its folder."""
-    import os
-
     for name in list(os.environ):
         if name.upper().startswith("CHATSYNC_"):
             monkeypatch.delenv(name)
@@ -71,7 +70,7 @@ def test_a_bad_value_is_one_sentence_that_names_its_variable(
 
 
 def test_a_bad_override_is_named_as_its_variable():
-    with pytest.raises(ConfigError, match="^CHATSYNC_PORT: "):
+    with pytest.raises(ConfigError, match=r"^CHATSYNC_PORT: "):
         load(port=-1)
 
 
