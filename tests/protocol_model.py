@@ -246,7 +246,7 @@ class ModelClient:
 
     def saw_none(self, log: Sequence[Event], topic: str) -> None:
         """Check that what has only this topic was never seen in the present span."""
-        foreign = {event.seq for event in log if event.topics == {topic}}
+        foreign = {event.seq for event in log if event.topics == frozenset({topic})}
         assert not self.spans or foreign.isdisjoint(self.spans[-1].seen)
 
 

@@ -14,8 +14,20 @@ import httpx2
 import pytest
 
 from chatsync.dev import state
+from chatsync.dev.embedded import EmbeddedPostgres
+from chatsync.dev.postgres.cluster import folder_of
 from chatsync.dev.postgres.postmaster import processes_of
 from service.harness import free_port, wait_for
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Generator[Path]:
+    """Where `chatsync dev` keeps its data; a folder with spaces and accents above it."""
+    folder = tmp_path / "dados com acentuação" / "data"
+    folder.parent.mkdir()
+    yield folder
+    # As root, the cluster may lie outside of pytest's own folder.
+    EmbeddedPostgres(folder).remove()
 
 
 @contextmanager
@@ -60,9 +72,7 @@ async def run(command: str) -> str:
     return (await process.communicate())[0].decode()
 
 
-async def test_the_printed_lines_work_and_the_data_stay(tmp_path: Path) -> None:
-    data_dir = tmp_path / "dados com acentuação" / "data"
-    data_dir.parent.mkdir()
+async def test_the_printed_lines_work_and_the_data_stay(data_dir: Path) -> None:
     port = free_port()
     with dev(data_dir, port):
         until_ready(data_dir)
@@ -80,19 +90,18 @@ async def test_the_printed_lines_work_and_the_data_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_it_and_leaves_no_process(tmp_path: Path, number: int) -> None:
-    data_dir = tmp_path / "data"
+def test_a_signal_ends_it_and_leaves_no_process(data_dir: Path, number: int) -> None:
     with dev(data_dir, free_port()) as running:
         until_ready(data_dir)
+        assert processes_of(folder_of(data_dir))
         running.send_signal(number)
         assert running.wait(timeout=20) in {0, 130}
 
-    assert _servers(data_dir) == []
+    assert not processes_of(folder_of(data_dir))
     assert "Traceback" not in printed(data_dir)
 
 
-def test_after_a_kill_it_starts_again(tmp_path: Path) -> None:
-    data_dir = tmp_path / "data"
+def test_after_a_kill_it_starts_again(data_dir: Path) -> None:
     port = free_port()
     with dev(data_dir, port) as running:
         until_ready(data_dir)
@@ -103,8 +112,7 @@ def test_after_a_kill_it_starts_again(tmp_path: Path) -> None:
         assert conversations(port, data_dir) == []
 
 
-def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
-    data_dir = tmp_path / "data"
+def test_a_port_in_use_is_one_sentence(data_dir: Path, tmp_path: Path) -> None:
     port = free_port()
     with dev(data_dir, port):
         until_ready(data_dir)
@@ -117,12 +125,10 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
     assert "Address already in use" in printed(other)
 
 
-def test_it_uses_the_database_that_it_is_given(tmp_path: Path, database_url: str) -> None:
-    data_dir = tmp_path / "data"
-    data_dir.mkdir()
+def test_it_uses_the_database_that_it_is_given(data_dir: Path, database_url: str) -> None:
     arguments = [sys.executable, "-m", "chatsync", "dev", "--port", str(free_port())]
     environment = {"CHATSYNC_DATA_DIR": str(data_dir), "CHATSYNC_DATABASE_URL": database_url}
-    with (tmp_path / "out").open("wb") as output:
+    with (data_dir.parent / "out").open("wb") as output:
         popen = subprocess.Popen(arguments, env=os.environ | environment, stdout=output)
     try:
         until_ready(data_dir)
@@ -134,7 +140,3 @@ def test_it_uses_the_database_that_it_is_given(tmp_path: Path, database_url: str
     assert kept is not None
     assert kept.database_url == database_url
     assert not (data_dir / "postgres").exists()
-
-
-def _servers(data_dir: Path) -> list[int]:
-    return [pid for pid in processes_of(data_dir.resolve() / "postgres") if pid]

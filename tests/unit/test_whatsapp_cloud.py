@@ -32,19 +32,20 @@ def delivery(*changes: object, account: object = "waba") -> dict[str, Any]:
     return {"entry": [{"id": account, "changes": list(changes)}]}
 
 
-def items(account_id: str | None = None, **value: object) -> list[Item]:
+def items(**value: Any) -> list[Item]:
     change = {"field": "messages", "value": {"metadata": {"phone_number_id": "1"}, **value}}
-    return parse(delivery(change), account_id=account_id)
+    return parse(delivery(change), account_id=None)
 
 
-def message(said: dict[str, Any], *contacts: object) -> Message:
+def message(said: dict[str, Any], *contacts: dict[str, Any]) -> Message:
     (item,) = items(messages=[said], contacts=list(contacts))
     assert isinstance(item, Message), item
     return item
 
 
 def malformed(said: list[object], kind: str = "messages") -> list[Malformed]:
-    found = items(**{kind: said}, contacts=[ALICE])
+    value: dict[str, Any] = {kind: said, "contacts": [ALICE]}
+    found = items(**value)
     assert all(isinstance(item, Malformed) for item in found), found
     return [item for item in found if isinstance(item, Malformed)]
 
