@@ -157,8 +157,11 @@ class ModelClient:
 
     def lose(self, frame: Frame, *, asks: bool) -> None:
         """Drop an `events` frame, as a client with a full queue does; perhaps ask for it again."""
-        assert frame["type"] == "events"
-        self.has_gap = True
+        assert self.cursor is not None
+        if Cursor.parse(frame["to"]).seq <= self.cursor.seq:
+            return
+        # What was asked for before may have been in it.
+        self.has_gap, self._repair = True, None
         if asks:
             self.sync()
 

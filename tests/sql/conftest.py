@@ -15,6 +15,14 @@ from sql.stepping import Stepper, stepping
 _numbers = itertools.count(1)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nobody_waits_for_ever() -> Generator[None]:
+    """A lock that is never let go fails its test instead of hanging the run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGOPTIONS", "-c statement_timeout=20s")
+        yield
+
+
 @pytest.fixture(scope="module")
 def shared_url(server_url: str, template: str) -> Generator[str]:
     """A migrated database that all tests of a file share; they leave it as they find it."""

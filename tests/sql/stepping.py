@@ -7,9 +7,6 @@ from typing import Any, LiteralString
 
 from conftest import Connections, SyncConnection
 
-# A statement that nobody lets go must end the test, not hang it.
-STUCK_SECONDS = 15
-
 Rows = list[tuple[Any, ...]]
 
 
@@ -23,7 +20,6 @@ class Stepper:
     def start(
         self, connection: SyncConnection, query: LiteralString, parameters: Sequence[object] = ()
     ) -> Future[Rows]:
-        connection.execute(f"set statement_timeout = '{STUCK_SECONDS}s'".encode())
         return self._threads.submit(lambda: connection.execute(query, parameters).fetchall())
 
     def start_and_wait(

@@ -1,8 +1,10 @@
 """Deliveries that are applied at the same moment, step by step."""
 
+from collections.abc import Sequence
 from typing import LiteralString
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from conftest import Connections, SyncConnection
 from sql.inbound_calls import (
@@ -176,22 +178,18 @@ def test_rows_are_locked_by_id_and_not_in_the_order_of_the_items(
     inbox: int,
     table: str,
 ) -> None:
-    # With the last row held, whoever locks it first would wait without the others, and deadlock
-    # with one that locks it last.
-    name = {"conversations": "Ann", "contacts": "Renamed"}[table]
-    everyone = range(3)
-    apply(
-        worker,
-        *(message(inbox, f"m{key}", contact_key=key) for key in everyone),
-        people=[person(key) for key in everyone],
-    )
+    # While the last row is held, who took the rows in the order of its items would wait for it
+    # without the others, and deadlock with who took them the other way round.
+    def batch(label: str, order: Sequence[int]) -> list[Jsonb]:
+        name = f"Renamed {label}" if table == "contacts" else "Ann"
+        return arguments(
+            [message(inbox, f"{label}{key}", contact_key=key) for key in range(len(order))],
+            [person(key, f"phone:{who}", name=name) for key, who in enumerate(order)],
+        )
+
+    worker.execute(APPLY, batch("first", range(3)))
     owner.execute("begin")
     owner.execute(LOCKS[table])
-
-    def batch(label: str, keys: list[int]) -> list[object]:
-        items = [message(inbox, f"{label}{key}", contact_key=key) for key in keys]
-        return [*arguments(items, [person(key, name=f"{name} {label}") for key in keys])]
-
     other = connections.open("chatsync_worker")
     waiting = [
         stepper.start_and_wait(worker, APPLY, batch("down", [2, 1, 0])),

@@ -139,10 +139,7 @@ def test_roles_that_another_transaction_is_making_are_waited_for_and_used(
         connection.commit()
 
     with ThreadPoolExecutor(3) as threads, ExitStack() as stack:
-        first, *others = (
-            stack.enter_context(psycopg.connect(server_url, options="-c statement_timeout=20s"))
-            for _ in range(4)
-        )
+        first, *others = (stack.enter_context(psycopg.connect(server_url)) for _ in range(4))
         observer = stack.enter_context(psycopg.connect(server_url, autocommit=True))
         first.execute(block)
         running = [threads.submit(make_and_commit, other) for other in others]

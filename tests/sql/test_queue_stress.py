@@ -125,7 +125,6 @@ def test_every_message_is_done_once_and_in_order_whatever_becomes_of_workers(
         producers: list[Future[None]] = []
         for producer in range(PRODUCERS):
             connection = connections.open("chatsync_worker")
-            connection.execute(f"set statement_timeout = '{DEADLINE_SECONDS}s'".encode())
             producers.append(threads.submit(produce, connection, producer))
         workers = [Worker(connections, seed) for seed in range(WORKERS)]
         running = [

@@ -35,9 +35,8 @@ class Acknowledgement:
     def acknowledge(self, position: int, sent: int, now: float) -> None:
         """Take a cumulative acknowledgement."""
         self._is_used = True
-        if position <= self.position:
-            return
-        self.begin(position)
+        if position > self.position:
+            self.begin(position)
         self.written(sent, now)
 
     def ask(self) -> None:
