@@ -269,3 +269,18 @@ async def test_a_drained_gateway_sends_its_sessions_away(database_url: str) -> N
 
     assert closed == closing["code"] == 4100
     assert closing["retryMs"][0] <= closing["retryMs"][1]
+
+
+async def test_a_full_gateway_and_a_stranger_are_told_so(database_url: str, inbox_id: int) -> None:
+    settings = settings_for(database_url, max_sessions=1)
+    async with running_gateway(settings) as gateway, gateway.session(), gateway.raw() as second:
+        assert (await second.closed())[0] == 4200
+    async with running_gateway(settings) as gateway, gateway.raw() as stranger:
+        await stranger.send(type="connect", token=token(tenant="unheard-of"))
+        assert (await stranger.next("error"))["code"] == "not_found"
+        assert (await stranger.closed())[0] == 4501
+
+
+async def test_another_version_of_the_protocol_is_refused(gateway: Gateway) -> None:
+    async with gateway.raw(subprotocols=["chatsync.v9"]) as client:
+        assert (await client.closed())[0] == 4505

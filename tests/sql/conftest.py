@@ -40,6 +40,14 @@ def shared(shared_url: str) -> Generator[Connections]:
 
 
 @pytest.fixture
+def undone_worker(shared: Connections) -> Generator[SyncConnection]:
+    """A worker's connection in a transaction that is undone: cheaper than a database."""
+    with shared.open("chatsync_worker") as worker, worker.transaction(force_rollback=True):
+        worker.execute("select chatsync.create_tenant('t1')")
+        yield worker
+
+
+@pytest.fixture
 def tenant(worker: SyncConnection) -> str:
     """The tenant t1."""
     worker.execute("select chatsync.create_tenant('t1')")

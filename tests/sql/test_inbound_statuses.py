@@ -14,8 +14,12 @@ ERROR = {"code": 131026}
 
 
 @pytest.fixture
-def inbox(worker: SyncConnection, tenant: str) -> int:
-    assert tenant
+def worker(undone_worker: SyncConnection) -> SyncConnection:
+    return undone_worker
+
+
+@pytest.fixture
+def inbox(worker: SyncConnection) -> int:
     return create_inbox(worker)
 
 
@@ -43,7 +47,6 @@ def batches(items: list[Json], chance: random.Random) -> list[list[Json]]:
 )
 def test_every_order_of_a_message_and_its_statuses_ends_in_one_state(
     worker: SyncConnection,
-    owner: SyncConnection,
     inbox: int,
     statuses: list[str],
     final: tuple[str, Json | None],
@@ -61,11 +64,11 @@ def test_every_order_of_a_message_and_its_statuses_ends_in_one_state(
         for batch in batches(items, chance):
             apply(worker, *batch)
 
-    assert count(owner, "messages") == len(orders)
-    assert count(owner, "orphans") == 0
-    states = owner.execute("select distinct status, error from chatsync.messages").fetchall()
+    assert count(worker, "messages") == len(orders)
+    assert count(worker, "orphans") == 0
+    states = worker.execute("select distinct status, error from chatsync.messages").fetchall()
     assert states == [final]
-    _check_climbs(events(owner), final[0])
+    _check_climbs(events(worker), final[0])
 
 
 def _check_climbs(told: list[tuple[str, Json]], final: str) -> None:
@@ -88,73 +91,71 @@ def _check_climbs(told: list[tuple[str, Json]], final: str) -> None:
 
 
 def test_a_status_that_comes_before_its_message_waits_for_it(
-    worker: SyncConnection, owner: SyncConnection, inbox: int
+    worker: SyncConnection, inbox: int
 ) -> None:
     apply(worker, status(inbox, "e1", "DELIVERED"), status(inbox, "e1", "SENT"))
-    assert count(owner, "orphans") == 2
-    assert events(owner) == []
+    assert count(worker, "orphans") == 2
+    assert events(worker) == []
 
     apply(worker, echo(inbox, "e1"))
 
-    assert count(owner, "orphans") == 0
-    assert [kind for kind, _ in events(owner)] == ["conversation:new", "message:new"]
-    told = events(owner)[1][1]["message"]
+    assert count(worker, "orphans") == 0
+    assert [kind for kind, _ in events(worker)] == ["conversation:new", "message:new"]
+    told = events(worker)[1][1]["message"]
     assert (told["status"], told["version"]) == ("DELIVERED", 2)
 
 
 def test_a_failure_without_a_reason_is_the_same_before_and_after_its_message(
-    worker: SyncConnection, owner: SyncConnection, inbox: int
+    worker: SyncConnection, inbox: int
 ) -> None:
     apply(worker, echo(inbox, "e1"), status(inbox, "e1", "FAILED"))
     apply(worker, status(inbox, "e2", "FAILED"))
     apply(worker, echo(inbox, "e2"))
 
-    rows = owner.execute("select distinct status, error is null from chatsync.messages").fetchall()
+    rows = worker.execute("select distinct status, error is null from chatsync.messages").fetchall()
     assert rows == [("FAILED", True)]
 
 
 def test_a_status_waits_for_the_message_of_its_own_inbox(
-    worker: SyncConnection, owner: SyncConnection, inbox: int
+    worker: SyncConnection, inbox: int
 ) -> None:
     other = create_inbox(worker, "200")
     apply(worker, status(inbox, "e1", "READ"))
     apply(worker, echo(other, "e1"))
 
-    assert count(owner, "orphans") == 1
-    assert value(owner, "select status from chatsync.messages") == "SENT"
+    assert count(worker, "orphans") == 1
+    assert value(worker, "select status from chatsync.messages") == "SENT"
 
 
 def test_a_status_of_what_a_customer_said_changes_nothing(
-    worker: SyncConnection, owner: SyncConnection, inbox: int
+    worker: SyncConnection, inbox: int
 ) -> None:
     apply(worker, message(inbox, "m1"))
     apply(worker, status(inbox, "m1", "READ"))
 
-    assert value(owner, "select status from chatsync.messages") == "DELIVERED"
-    assert [kind for kind, _ in events(owner)] == ["conversation:new", "message:new"]
+    assert value(worker, "select status from chatsync.messages") == "DELIVERED"
+    assert [kind for kind, _ in events(worker)] == ["conversation:new", "message:new"]
 
 
-def test_several_statuses_in_a_batch_are_told_as_one(
-    worker: SyncConnection, owner: SyncConnection, inbox: int
-) -> None:
+def test_several_statuses_in_a_batch_are_told_as_one(worker: SyncConnection, inbox: int) -> None:
     apply(worker, echo(inbox, "e1"))
     apply(worker, *(status(inbox, "e1", one) for one in ("READ", "SENT", "DELIVERED")))
 
-    assert [data["status"] for kind, data in events(owner) if kind == "message:status-update"] == [
+    assert [data["status"] for kind, data in events(worker) if kind == "message:status-update"] == [
         "READ"
     ]
 
 
 def test_a_failure_is_told_with_its_reason_and_a_delivery_takes_it_back(
-    worker: SyncConnection, owner: SyncConnection, inbox: int
+    worker: SyncConnection, inbox: int
 ) -> None:
     apply(worker, echo(inbox, "e1"))
     apply(worker, status(inbox, "e1", "FAILED", ERROR))
     apply(worker, status(inbox, "e1", "DELIVERED"))
 
-    failed, delivered = [data for kind, data in events(owner) if kind == "message:status-update"]
+    failed, delivered = [data for kind, data in events(worker) if kind == "message:status-update"]
     assert failed["error"] == ERROR
     assert "error" not in delivered
-    assert owner.execute("select status, error, version from chatsync.messages").fetchall() == [
+    assert worker.execute("select status, error, version from chatsync.messages").fetchall() == [
         ("DELIVERED", None, 3)
     ]

@@ -223,3 +223,29 @@ def test_dropping_days_gives_up_soon_when_a_reader_is_in_the_way(
             worker.execute("select chatsync.drop_partitions(%s)", [before(owner, 8)])
 
     assert value(worker, "select chatsync.drop_partitions(%s)", [before(owner, 8)]) == 1
+
+
+def test_preparing_days_gives_up_soon_when_a_reader_is_in_the_way(
+    connections: Connections, worker: SyncConnection, owner: SyncConnection
+) -> None:
+    # It holds the stamping lock meanwhile, and readers queue behind its lock on the partition.
+    drop_days(owner, [5])
+    worker.execute("set statement_timeout = '4s'")
+    reader = connections.open("chatsync_gateway", tenants="t1")
+    with reader.transaction():
+        read(reader, {"t1": 0})
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            worker.execute("select chatsync.prepare_partitions()")
+
+    worker.execute("select chatsync.prepare_partitions()")
+    assert days(owner)[-1] == 5
+
+
+def test_days_that_are_there_are_prepared_again_whatever_readers_do(
+    connections: Connections, worker: SyncConnection
+) -> None:
+    worker.execute("set lock_timeout = '100ms'")
+    reader = connections.open("chatsync_gateway", tenants="t1")
+    with reader.transaction():
+        read(reader, {"t1": 0})
+        worker.execute("select chatsync.prepare_partitions()")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import structlog
 
 from chatsync.database import Database, Row
-from chatsync.errors import DatabaseUnavailable
+from chatsync.errors import DatabaseUnavailable, NotFound
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import Hint
 from chatsync.model import Cursor, Event
@@ -99,7 +99,10 @@ class Feed:
         doorbell.subscribe(self._hear)
 
     async def attach(self, tenant_id: str) -> TenantFeed:
-        """The feed of a tenant, positioned; `detach` it when done. Raises DatabaseUnavailable."""
+        """The feed of a tenant, positioned; `detach` it when done.
+
+        Raises NotFound, DatabaseUnavailable.
+        """
         feed = self._feeds.get(tenant_id)
         if feed is None:
             feed = self._feeds[tenant_id] = TenantFeed(tenant_id)
@@ -194,7 +197,7 @@ class Feed:
     async def _refresh(self, feed: TenantFeed) -> None:
         rows = await self._positions([feed.tenant_id])
         if not rows:
-            raise DatabaseUnavailable("the tenant has no log yet")
+            raise NotFound("unknown tenant")
         if not feed.epoch:
             _, epoch, head, feed.trimmed_to = rows[0]
             feed.restart(epoch, head)

@@ -92,6 +92,9 @@ class Connection:
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in self._websocket.scope["subprotocols"] else None
         await self._websocket.accept(subprotocol)
         self._greet()
+        if self._session.state is State.CLOSED:
+            await self._flush()
+            return
         tasks = {
             asyncio.create_task(self._read_frames()),
             asyncio.create_task(self._write_events()),

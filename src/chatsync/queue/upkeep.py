@@ -1,6 +1,7 @@
 """What workers do now and then: free dead workers' work, mend lanes, keep the log's days."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -13,8 +14,8 @@ from chatsync.events.hint import EVERYTHING
 from chatsync.telemetry import metrics
 
 REAP_SECONDS = 1.0  # A dead process's work is to be taken over within two.
-SWEEP_EVERY = 10
-RETAIN_EVERY = 3600
+SWEEP_SECONDS = 10.0
+RETAIN_SECONDS = 3600.0
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -28,17 +29,20 @@ class Upkeep:
         self._retention_days = retention_days
 
     async def run(self) -> None:
-        round_number = 0
+        sweep_at = retain_at = time.monotonic()
         while True:
+            now = time.monotonic()
             try:
                 await self._reap()
-                if round_number % SWEEP_EVERY == 0:
+                if now >= sweep_at:
                     await self._sweep()
-                if round_number % RETAIN_EVERY == 0:
+                    sweep_at = now + SWEEP_SECONDS
+                # What failed, as retention does while the log is being stamped, is tried again.
+                if now >= retain_at:
                     await self._retain()
+                    retain_at = now + RETAIN_SECONDS
             except (DatabaseUnavailable, psycopg.Error) as error:
                 log.warning("upkeep_failed", error=repr(error))
-            round_number += 1
             await asyncio.sleep(REAP_SECONDS)
 
     async def _reap(self) -> None:
