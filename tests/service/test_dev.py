@@ -9,6 +9,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -59,7 +60,7 @@ def until_ready(data_dir: Path) -> None:
     wait_for(lambda: "chatsync is ready" in printed(data_dir), "the greeting")
 
 
-def conversations(port: int, data_dir: Path) -> list[object]:
+def conversations(port: int, data_dir: Path) -> list[dict[str, Any]]:
     found = re.search(r"export TOKEN=(\S+)", printed(data_dir))
     assert found is not None
     headers = {"Authorization": f"Bearer {found[1]}"}
@@ -79,7 +80,10 @@ async def test_the_printed_lines_work_and_the_data_stay(data_dir: Path) -> None:
         (webhook,) = re.findall(r"^curl .*/webhooks/whatsapp .*$", printed(data_dir), re.MULTILINE)
         assert (await run(webhook)).strip() == "200"
         assert (await run(webhook)).strip() == "200"
-        (one,) = wait_for(lambda: conversations(port, data_dir), "the message")
+        (one,) = wait_for(
+            lambda: [c for c in conversations(port, data_dir) if c["unreadCount"] == 2],
+            "the second message",
+        )
     with dev(data_dir, port):
         until_ready(data_dir)
         (again,) = conversations(port, data_dir)
