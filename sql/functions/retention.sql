@@ -1,34 +1,36 @@
 -- How long the log is kept, and how a restored database says so.
 
 -- Called by `migrate` and hourly by workers: the partitions of the coming days, in UTC. What came
--- for a day that had none is moved from the default partition. Waits for the stamping lock.
+-- for a day that had none is moved from the default partition. Attaching locks that one, so it gives
+-- up soon when a reader is in the way, rather than hold the stamping lock; call it again.
 create or replace function chatsync.prepare_partitions(p_days integer default 5) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
+set lock_timeout = '500ms'
 as $$
 declare
   v_day date;
   v_name text;
 begin
-  perform pg_advisory_xact_lock(chatsync.stamping_lock());
   for v_day in
     select d::date
     from generate_series(chatsync.now()::date, chatsync.now()::date + p_days, interval '1 day') as d
+    where to_regclass('chatsync.event_log_' || to_char(d, 'YYYYMMDD')) is null
   loop
+    perform pg_advisory_xact_lock(chatsync.stamping_lock());
     v_name := 'event_log_' || to_char(v_day, 'YYYYMMDD');
-    if to_regclass('chatsync.' || v_name) is null then
-      -- Made apart and attached: `create table … partition of` would lock out every reader.
-      execute format('create table chatsync.%I (like chatsync.event_log including defaults)', v_name);
-      execute format(
-        'with moved as (delete from chatsync.event_log_default'
-        ' where stamped_at >= %L and stamped_at < %L returning *)'
-        ' insert into chatsync.%I select * from moved',
-        v_day::timestamptz, (v_day + 1)::timestamptz, v_name);
-      execute format(
-        'alter table chatsync.event_log attach partition chatsync.%I for values from (%L) to (%L)',
-        v_name, v_day::timestamptz, (v_day + 1)::timestamptz);
-    end if;
+    -- Another process may have been here while this one waited.
+    continue when to_regclass('chatsync.' || v_name) is not null;
+    execute format('create table chatsync.%I (like chatsync.event_log including defaults)', v_name);
+    execute format(
+      'with moved as (delete from chatsync.event_log_default'
+      ' where stamped_at >= %L and stamped_at < %L returning *)'
+      ' insert into chatsync.%I select * from moved',
+      v_day::timestamptz, (v_day + 1)::timestamptz, v_name);
+    execute format(
+      'alter table chatsync.event_log attach partition chatsync.%I for values from (%L) to (%L)',
+      v_name, v_day::timestamptz, (v_day + 1)::timestamptz);
   end loop;
 end
 $$;

@@ -90,6 +90,7 @@ LATE: dict[str, Callable[[Session], None]] = {
     "events": lambda it: it.deliver([event(11)], 11, {}),
     "reset": lambda it: it.reset(Start("e2", 3, 3, "epoch")),
     "a frame": lambda it: it.receive('{"type":"ping"}', 1001.0),
+    "a question": lambda it: it.receive('{"type":"subscribe","topics":["user"]}', 1001.0),
     "no frame": lambda it: it.receive("hello", 1001.0),
     "binary": lambda it: it.receive(None, 1001.0),
     "time": lambda it: it.tick(9e9),

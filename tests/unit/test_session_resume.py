@@ -114,8 +114,9 @@ def test_a_reset_ends_a_replay():
     session.open(resume(4))
     session.deliver(event(5), to=5)
     session.answer(lambda it: it.reset(Start(EPOCH, 20, 20, "trimmed")))
-    frame = only_frame(session.deliver(event(21), to=21))
-    assert (frame["from"], frame["to"]) == (cursor(20), cursor(21))
+    assert session.deliver(event(21, "user:u2"), to=21) == []
+    frame = only_frame(session.deliver(event(22), to=22))
+    assert (frame["from"], frame["to"]) == (cursor(20), cursor(22))
     assert "replay" not in frame
     assert "more" not in frame
 
