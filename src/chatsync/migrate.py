@@ -6,6 +6,7 @@ against a schema that is newer than this code.
 
 import hashlib
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import LiteralString, cast
@@ -66,7 +67,9 @@ def migrate(url: str) -> list[str]:
         with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
             _take_lock(connection)
             applied = _apply(connection, files())
-            connection.execute("select chatsync.prepare_partitions()")
+            # A reader may be in the way: workers prepare the days, too, and try again.
+            with suppress(psycopg.errors.LockNotAvailable):
+                connection.execute("select chatsync.prepare_partitions()")
             return applied
     except psycopg.Error as error:
         raise ConfigError(f"cannot migrate: {' '.join(str(error).split())}") from error
