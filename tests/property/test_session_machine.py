@@ -15,7 +15,7 @@ from hypothesis.stateful import (
 )
 
 from chatsync.gateway.effects import Authorize, Close, Effect, Limits, Locate, Open, Refresh, Start
-from chatsync.gateway.session import State
+from chatsync.gateway.outgoing import State
 from chatsync.model import CloseCode, Cursor, Event
 from protocol_model import Ledger, ModelClient, encode
 from virtual_session import CLAIMS, Frame, Output, VirtualSession, event

@@ -7,7 +7,8 @@ import pytest
 
 from chatsync.errors import Unavailable
 from chatsync.gateway.effects import Close, Limits, Start
-from chatsync.gateway.session import Session, State
+from chatsync.gateway.outgoing import State
+from chatsync.gateway.session import Session
 from chatsync.model import CloseCode
 from virtual_session import (
     CLAIMS,

@@ -2,7 +2,7 @@ import pytest
 
 from chatsync.errors import RateLimited, TokenExpired, Unauthorized, Unavailable
 from chatsync.gateway.effects import Limits, Open, Start
-from chatsync.gateway.session import State
+from chatsync.gateway.outgoing import State
 from chatsync.model import CloseCode, Cursor
 from virtual_session import (
     CLAIMS,

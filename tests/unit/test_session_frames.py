@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from chatsync.gateway.session import State
+from chatsync.gateway.outgoing import State
 from chatsync.model import CloseCode
 from virtual_session import VirtualSession, closes_with, error_in, only_frame
 

@@ -1,7 +1,7 @@
 import pytest
 
 from chatsync.gateway.effects import Limits
-from chatsync.gateway.session import State
+from chatsync.gateway.outgoing import State
 from chatsync.model import CloseCode
 from virtual_session import (
     HEAD,

@@ -1,7 +1,7 @@
 """What a client does not acknowledge is asked for, sent again, and then no more (protocol §3)."""
 
 from chatsync.gateway.effects import Limits
-from chatsync.gateway.session import State
+from chatsync.gateway.outgoing import State
 from chatsync.model import CloseCode
 from virtual_session import VirtualSession, closes_with, cursor, event, only_frame, resume
 

@@ -2,7 +2,7 @@ import pytest
 
 from chatsync.errors import TokenExpired, Unauthorized
 from chatsync.gateway.effects import Refresh
-from chatsync.gateway.session import State
+from chatsync.gateway.outgoing import State
 from chatsync.model import Claims, CloseCode
 from virtual_session import CLAIMS, VirtualSession, closes_with, error_in, only_frame
 

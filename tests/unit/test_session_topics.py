@@ -2,7 +2,7 @@ import pytest
 
 from chatsync.errors import Unavailable
 from chatsync.gateway.effects import Authorize, Limits
-from chatsync.gateway.session import State
+from chatsync.gateway.outgoing import State
 from virtual_session import (
     HEAD,
     VirtualSession,

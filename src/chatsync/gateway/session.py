@@ -6,7 +6,6 @@ in order, and answer Open, Authorize, Refresh and Locate before it feeds the nex
 
 import math
 from collections.abc import Sequence
-from enum import Enum, auto
 from typing import assert_never
 
 from chatsync.errors import (
@@ -24,18 +23,16 @@ from chatsync.gateway.acknowledgement import MAX_REDELIVERIES, Acknowledgement
 from chatsync.gateway.allowance import Allowance
 from chatsync.gateway.effects import (
     Authorize,
-    Close,
-    Effect,
     Limits,
     Locate,
     Open,
     Refresh,
     Start,
-    Write,
 )
 from chatsync.gateway.expiry import Expiry
 from chatsync.gateway.frames import Frame, RequestId
 from chatsync.gateway.heartbeat import Heartbeat
+from chatsync.gateway.outgoing import Outgoing, State
 from chatsync.gateway.reading import Reading
 from chatsync.gateway.requests import (
     Ack,
@@ -51,39 +48,23 @@ from chatsync.gateway.requests import (
 from chatsync.model import Claims, CloseCode, Cursor, Event, full_topic
 
 
-class State(Enum):
-    NEW = auto()
-    CONNECTING = auto()
-    OPEN = auto()
-    CLOSED = auto()
-
-
-class Session:
+class Session(Outgoing):
     """One client's session. `now` is a monotonic clock in seconds, wherever it is asked for."""
 
     def __init__(self, session_id: str, limits: Limits, now: float, *, has_bearer: bool) -> None:
+        super().__init__()
         self.session_id = session_id
-        self.state = State.NEW
         self.claims: Claims | None = None
         self.topics: frozenset[str] = frozenset()
         self.reading = Reading()
         self.acknowledgement = Acknowledgement(limits.ack_timeout_ms / 1000)
         self._limits = limits
         self._has_bearer = has_bearer
-        self._effects: list[Effect] = []
-        self._request: RequestId | None = None
         self._sync_requests: list[RequestId] = []
         self._allowance = Allowance(limits.frames_per_second, now)
         self._connect_by = now + limits.connect_timeout_ms / 1000
         self.heartbeat = Heartbeat(limits.ping_interval_ms / 1000)
         self._expiry = Expiry()
-
-    # What the driver reads.
-
-    def effects(self) -> list[Effect]:
-        """Take what is to be done now, in order."""
-        effects, self._effects = self._effects, []
-        return effects
 
     def next_deadline(self) -> float:
         """When `tick` has something to do at the latest; infinity for never."""
@@ -92,8 +73,6 @@ class Session:
         if self.state is State.CONNECTING:
             return math.inf
         return min(self.heartbeat.due_at, self._expiry.due_at, self.acknowledgement.due_at)
-
-    # What goes in.
 
     def receive(self, text: str | None, now: float) -> None:
         """Take one message; None stands for a binary one."""
@@ -154,12 +133,6 @@ class Session:
                 limits=self._limits,
             )
         )
-
-    def refused(self, error: RequestError, code: CloseCode | None = None) -> None:
-        """Answer the last frame with an error, and close where a code is given."""
-        self._write(frames.error(self._request, error))
-        if code is not None:
-            self.close(code, error.message)
 
     def authorized(self, wanted: Sequence[str], denied: Sequence[str]) -> None:
         """The answer to Authorize: all or nothing."""
@@ -226,15 +199,6 @@ class Session:
         else:
             self._beat(now)
 
-    def close(self, code: CloseCode, reason: str, retry_ms: tuple[int, int] | None = None) -> None:
-        if self.state is State.CLOSED:
-            return
-        self._write(frames.closing(code, reason, retry_ms))
-        self._effects.append(Close(code, reason))
-        self.state = State.CLOSED
-
-    # How frames are taken.
-
     def _connect(self, frame: Frame) -> None:
         if frame["type"] != "connect":
             error = Unauthorized("the first frame must be connect")
@@ -247,7 +211,7 @@ class Session:
         assert isinstance(request, Connect)
         self._check_topic_count(len(request.topics))
         self.state = State.CONNECTING
-        self._effects.append(Open(request.token, request.cursor, request.topics))
+        self._ask(Open(request.token, request.cursor, request.topics))
 
     def _dispatch(self, request: Request, now: float) -> None:
         match request:
@@ -260,7 +224,7 @@ class Session:
             case Subscribe(topics):
                 wanted = self._spelled(topics)
                 self._check_topic_count(len(self.topics | set(wanted)))
-                self._effects.append(Authorize(tuple(wanted)))
+                self._ask(Authorize(tuple(wanted)))
             case Unsubscribe(topics):
                 dropped = self._spelled(topics)
                 self.topics -= frozenset(dropped)
@@ -268,7 +232,7 @@ class Session:
             case Sync(cursor):
                 self._sync(cursor)
             case RefreshToken(token):
-                self._effects.append(Refresh(token))
+                self._ask(Refresh(token))
             case Connect():
                 raise BadRequest("this session is connected already")
             case _:
@@ -277,7 +241,7 @@ class Session:
     def _sync(self, cursor: Cursor) -> None:
         if cursor.epoch == self.reading.epoch and cursor.seq > self.reading.sent:
             raise BadCursor("the cursor is beyond what was sent")
-        self._effects.append(Locate(cursor))
+        self._ask(Locate(cursor))
 
     def _pong(self, number: object, cursor: Cursor | None, now: float) -> None:
         self.heartbeat.answer(number, now)
@@ -313,8 +277,6 @@ class Session:
         if count > self._limits.topics:
             raise Invalid(f"topics: more than {self._limits.topics} in one session")
 
-    # What goes out.
-
     def _beat(self, now: float) -> None:
         remaining_ms = self._expiry.warning_ms(now)
         if remaining_ms is not None:
@@ -334,12 +296,3 @@ class Session:
             for request in self._sync_requests:
                 self._write(frames.reply(request, data))
             self._sync_requests.clear()
-
-    def _reply(self, data: object) -> None:
-        if self._request is not None:
-            self._write(frames.reply(self._request, data))
-
-    def _write(self, frame: bytes) -> None:
-        # What the driver was asked before a close may be answered after it.
-        if self.state is not State.CLOSED:
-            self._effects.append(Write(frame))

@@ -25,8 +25,9 @@ from chatsync.errors import (
 from chatsync.events.feed import EpochChanged, TenantFeed, Trimmed
 from chatsync.gateway import access, auth
 from chatsync.gateway.effects import Authorize, Close, Effect, Locate, Open, Refresh, Write
+from chatsync.gateway.outgoing import State
 from chatsync.gateway.resume import locate
-from chatsync.gateway.session import Session, State
+from chatsync.gateway.session import Session
 from chatsync.gateway.shared import Shared
 from chatsync.model import Claims, CloseCode, full_topic
 from chatsync.telemetry import metrics
