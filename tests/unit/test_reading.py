@@ -103,6 +103,17 @@ def test_beginning_again_forgets_the_replay_before():
     assert frame["from"] == "e2.20"
 
 
+def test_what_is_delivered_again_ends_where_the_last_frame_ended():
+    it = reading(resume(4, 4))
+    advance(it, event(5), event(6), to=6)
+    it.advance([event(7, "user:u2"), event(8, "user:u2")], 8, MINE, {})
+    it.deliver_again(4)
+    frame = advance(it, event(5), event(6), to=6)
+    assert (frame["from"], frame["to"], frame["redelivered"]) == ("e1.4", "e1.6", True)
+    assert "more" not in frame
+    assert "redelivered" not in advance(it, event(9), to=9)
+
+
 def test_sessions_that_want_the_same_frame_share_its_bytes():
     encoded: dict[object, bytes] = {}
     first, second = reading(resume(10, 10)), reading(resume(10, 10))

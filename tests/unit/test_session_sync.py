@@ -1,7 +1,7 @@
 import pytest
 
 from chatsync.errors import Unavailable
-from chatsync.gateway.effects import Locate, Start
+from chatsync.gateway.effects import Limits, Locate, Start
 from chatsync.gateway.outgoing import State
 from chatsync.model import CloseCode, Cursor
 from virtual_session import (
@@ -195,3 +195,19 @@ def test_a_sync_during_a_replay_still_ends_with_a_frame_without_more():
     frame = only_frame(session.deliver(*(event(n, "user:u2") for n in range(6, 11)), to=10))
     assert frame["to"] == cursor(10)
     assert "more" not in frame
+
+
+def test_an_answer_that_stands_still_does_not_interrupt_a_sync():
+    session = VirtualSession(limits=Limits(ping_interval_ms=1_000_000))
+    session.open(resume(4, 4))
+    session.deliver(event(5), to=5)
+    session.send("ack", cursor=cursor(4))
+    ping = session.until_ping()
+    session.send("sync", cursor=cursor(4), id=1)
+    session.answer(lambda it: it.located(resume(4, 6)))
+    session.send("pong", n=ping["n"], cursor=cursor(4))
+    frame, reply = session.deliver(event(5), event(6), to=6)
+    assert isinstance(frame, dict)
+    assert isinstance(reply, dict)
+    assert (frame["replay"], frame["to"], reply["id"]) == (True, cursor(6), 1)
+    assert "redelivered" not in frame
