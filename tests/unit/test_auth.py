@@ -116,6 +116,13 @@ async def test_only_the_pinned_algorithm_and_a_plain_header_are_taken(header: ob
     assert type(await refusal(signed(payload(), header))) is Unauthorized
 
 
+@pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
+async def test_another_algorithm_of_the_same_secret_is_not_taken(algorithm: str):
+    token = jwt.encode(payload(), SECRET * 2, algorithm=algorithm)
+    with pytest.raises(Unauthorized):
+        await Authenticator(load(jwt_secret=SecretStr(SECRET * 2))).claims(token)
+
+
 @pytest.mark.parametrize("signature", ["", "AAAA", "=", "!"])
 async def test_a_token_without_a_fitting_signature_is_unauthorized(signature: str):
     token = signed(payload()).rpartition(".")[0]
@@ -276,6 +283,13 @@ async def test_a_public_key_is_never_taken_for_a_shared_secret(algorithm: str):
     forged = signed(payload(), {"alg": algorithm}, secret=public_pem(algorithm))
     with pytest.raises(Unauthorized):
         await with_public_key(algorithm).claims(forged)
+
+
+@pytest.mark.parametrize("algorithm", ["RS384", "RS512", "PS256"])
+async def test_another_algorithm_of_the_same_private_key_is_not_taken(algorithm: str):
+    token = jwt.encode(payload(), PRIVATE_KEYS["RS256"], algorithm=algorithm)
+    with pytest.raises(Unauthorized):
+        await with_public_key("RS256").claims(token)
 
 
 @pytest.mark.parametrize("algorithm", PRIVATE_KEYS)

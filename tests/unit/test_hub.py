@@ -128,6 +128,17 @@ def test_a_socket_that_leaves_before_it_said_who_it_is_is_forgotten():
     assert len(hub) == 0
 
 
+def test_visitors_leave_nothing_behind():
+    hub = Hub(max_sessions=10, sessions_per_user=1, unauthenticated=1)
+    for number in range(100):
+        who = claims(f"t{number}", f"u{number}")
+        hub.leave(joined(hub, who, f"ip{number}"), who)
+    assert not hub._unauthenticated
+    assert not hub._by_user
+    assert not hub._by_tenant
+    assert not hub._everyone
+
+
 def test_watchers_are_woken_until_they_stop_watching():
     hub = small_hub()
     watcher, session = Listener(), joined(hub, claims())
