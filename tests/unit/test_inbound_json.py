@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from chatsync.providers.inbound import MAX_DEPTH, BodyError, clean_text, parse_json
+from chatsync.providers.body import MAX_DEPTH, BodyError, clean_text, parse_json
 
 
 def nested(depth: int, opening: str = "[", closing: str = "]") -> bytes:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chatsync.providers.inbound import parse_json
+from chatsync.providers.body import parse_json
 from chatsync.providers.whatsapp_cloud import Part, split
 
 

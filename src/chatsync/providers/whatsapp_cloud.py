@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, cast
 
+from chatsync.providers.body import JsonObject
 from chatsync.providers.inbound import (
     Contact,
     Identity,
     Item,
-    JsonObject,
     Malformed,
     Message,
     Status,

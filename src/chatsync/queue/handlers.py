@@ -6,7 +6,7 @@ from chatsync.database import Connection
 from chatsync.errors import Permanent
 from chatsync.inbox.commands import InboundItem, apply_inbound
 from chatsync.providers import whatsapp_cloud
-from chatsync.providers.inbound import BodyError, parse_json
+from chatsync.providers.body import BodyError, parse_json
 from chatsync.queue.message import QueueMessage
 
 

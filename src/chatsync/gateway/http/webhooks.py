@@ -20,7 +20,7 @@ from chatsync.gateway.http.problems import correlation_id
 from chatsync.gateway.http.request import body as read_body
 from chatsync.gateway.inboxes import Inbox, InboxDirectory
 from chatsync.providers import whatsapp_cloud
-from chatsync.providers.inbound import BodyError, JsonObject, parse_json
+from chatsync.providers.body import BodyError, JsonObject, parse_json
 from chatsync.providers.whatsapp_cloud import Part
 from chatsync.queue.enqueue import Delivery, Intake
 from chatsync.settings import Settings
