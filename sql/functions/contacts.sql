@@ -1,115 +1,196 @@
 -- Whom a delivery speaks of.
 
--- Called by apply_inbound() with [{key, tenantId, name, isRenamed, phoneNumber, identities:
--- [{scope, kind, value}]}], folded so that no identity stands under two keys. Finds each contact by any of its
--- identities, makes the unknown ones, attaches new identities and takes a newer name.
--- Lock order: identities by value, then contacts by id.
-create or replace function chatsync.resolve_contacts(p_contacts jsonb)
-returns table (contact_key integer, tenant_id text, contact_id bigint, was_updated boolean)
+-- Called by resolve_contacts(). What is known of each contact that a batch names: the first and the
+-- last contact that own one of its identities, whether all of them are known, and whether name,
+-- number or profile are news. Reads only; each look-up is one probe of an index.
+create or replace function chatsync.look_up_contacts(p_contacts jsonb)
+returns table (
+  key integer, tenant_id text, first_id bigint, last_id bigint, is_complete boolean, is_stale boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+  select w.key, w."tenantId", k.first_id, k.last_id, k.is_complete,
+    k.first_id is not null and (
+      (w.name is not null and w.name is distinct from c.name and (
+        c.name is null or (w."isRenamed" and (c.named_at is null or w."namedAt" > c.named_at))))
+      or (w."phoneNumber" is not null and w."phoneNumber" is distinct from c.phone_number and (
+        c.phone_number is null
+        or (w."isNewNumber" and (c.numbered_at is null or w."namedAt" > c.numbered_at))))
+      or (w.profile is not null and chatsync.joined_profile(
+        c.profile, c.profile_at, w.profile, w."namedAt") <> c.profile))
+  from jsonb_to_recordset(p_contacts) as w (
+    key integer, "tenantId" text, name text, "isRenamed" boolean, "namedAt" timestamptz,
+    "phoneNumber" text, "isNewNumber" boolean, profile jsonb, identities jsonb)
+  cross join lateral (
+    select min(o.contact_id) as first_id, max(o.contact_id) as last_id,
+      bool_and(o.contact_id is not null) as is_complete
+    from jsonb_to_recordset(w.identities) as i (scope text, kind text, value text)
+    left join lateral (
+      select n.contact_id
+      from chatsync.contact_identities n
+      where n.tenant_id = w."tenantId" and n.scope = i.scope and n.kind = i.kind and n.value = i.value
+      limit 1
+    ) as o on true
+  ) as k
+  left join lateral (
+    select n.name, n.named_at, n.phone_number, n.numbered_at, n.profile, n.profile_at
+    from chatsync.contacts n
+    where n.tenant_id = w."tenantId" and n.contact_id = k.first_id
+    limit 1
+  ) as c on true
+$$;
+
+-- A profile with what was heard of it at some time; what is older only fills gaps.
+create or replace function chatsync.joined_profile(
+  p_known jsonb, p_known_at timestamptz, p_heard jsonb, p_heard_at timestamptz
+) returns jsonb
+language sql immutable parallel safe
+return case
+  when p_heard_at < p_known_at then p_heard || p_known
+  else p_known || coalesce(p_heard, '{}')
+end;
+
+-- Called by apply_inbound() with [{key, tenantId, name, isRenamed, namedAt, phoneNumber, isNewNumber,
+-- profile, identities: [{scope, kind, value}]}], keys dense from 0, folded so that no identity stands
+-- under two keys. Makes unknown contacts, merges those that turn out to be one, takes what is news.
+-- contact_ids is in the order of the keys; the others are the rows that changed or are new.
+-- Lock order: contacts by id, then identities by value. Raises 40001 when another was faster.
+create or replace function chatsync.resolve_contacts(
+  p_contacts jsonb,
+  out contact_ids bigint[], out changed chatsync.entity[], out made bigint[],
+  out conversations chatsync.entity[]
+)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
-#variable_conflict use_column
 declare
-  v_made bigint[];
-  v_updated bigint[];
+  v_odd integer[];
+  v_odd_contacts jsonb;
 begin
-  with identified as (
-    select w.key, w."tenantId" as tenant_id, w.name, w."phoneNumber" as phone_number,
-      i.scope, i.kind, i.value, k.contact_id
-    from jsonb_to_recordset(p_contacts)
-      as w (key integer, "tenantId" text, name text, "phoneNumber" text, identities jsonb)
-    cross join lateral jsonb_to_recordset(w.identities) as i (scope text, kind text, value text)
-    left join chatsync.contact_identities k
-      on k.tenant_id = w."tenantId" and k.scope = i.scope and k.kind = i.kind and k.value = i.value
-  ),
-  owned as materialized (
-    select key, min(tenant_id) as tenant_id, min(name) as name, min(phone_number) as phone_number,
-      coalesce(min(contact_id), nextval('chatsync.contacts_contact_id_seq')) as contact_id,
-      min(contact_id) is null as is_new
-    from identified
-    group by key
+  select array_agg(l.first_id order by l.key),
+    array_agg(l.key) filter (
+      where l.first_id is distinct from l.last_id or l.first_id is null or not l.is_complete or l.is_stale)
+  into contact_ids, v_odd
+  from chatsync.look_up_contacts(p_contacts) as l;
+  if v_odd is null then
+    return;
+  end if;
+  select jsonb_agg(w.contact) into v_odd_contacts
+  from jsonb_array_elements(p_contacts) as w (contact)
+  where (w.contact ->> 'key')::integer = any (v_odd);
+  select m.changed, m.conversations into changed, conversations
+  from chatsync.merge_known_contacts(v_odd_contacts) as m;
+  made := chatsync.make_contacts(v_odd_contacts);
+  changed := changed || chatsync.update_contacts(v_odd_contacts);
+
+  select array_agg(l.first_id order by l.key) into contact_ids
+  from chatsync.look_up_contacts(p_contacts) as l;
+  -- Another transaction made one of them at the same moment: the batch is run again, and finds it.
+  if exists (
+    select from chatsync.look_up_contacts(v_odd_contacts) as l
+    where l.first_id is distinct from l.last_id or l.first_id is null or not l.is_complete
+  ) then
+    raise exception 'a contact was made by another transaction' using errcode = 'serialization_failure';
+  end if;
+end
+$$;
+
+-- Called by resolve_contacts(). Makes the contacts of whom nothing is known; returns their ids.
+create or replace function chatsync.make_contacts(p_contacts jsonb) returns bigint[]
+language sql
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+  with unknown as materialized (
+    select w.*, nextval('chatsync.contacts_contact_id_seq') as contact_id
+    from chatsync.look_up_contacts(p_contacts) as l
+    join jsonb_to_recordset(p_contacts) as w (
+      key integer, "tenantId" text, name text, "isRenamed" boolean, "namedAt" timestamptz,
+      "phoneNumber" text, "isNewNumber" boolean, profile jsonb, identities jsonb)
+      on w.key = l.key
+    where l.first_id is null
   ),
   made as (
-    insert into chatsync.contacts (tenant_id, contact_id, name, phone_number)
-    select tenant_id, contact_id, name, phone_number from owned where is_new
+    insert into chatsync.contacts (
+      tenant_id, contact_id, name, named_at, phone_number, numbered_at, profile, profile_at)
+    select "tenantId", contact_id, name, case when "isRenamed" then "namedAt" end, "phoneNumber",
+      case when "isNewNumber" then "namedAt" end, coalesce(profile, '{}'),
+      case when profile is not null then "namedAt" end
+    from unknown
     returning contact_id
   ),
   attached as (
     insert into chatsync.contact_identities (tenant_id, scope, kind, value, contact_id)
-    select i.tenant_id, i.scope, i.kind, i.value, o.contact_id
-    from identified i
-    join owned o on o.key = i.key
-    where i.contact_id is null
-    order by i.tenant_id, i.scope, i.kind, i.value
+    select u."tenantId", i.scope, i.kind, i.value, u.contact_id
+    from unknown u
+    cross join lateral jsonb_to_recordset(u.identities) as i (scope text, kind text, value text)
+    order by 1, 2, 3, 4
     on conflict do nothing
   )
-  select coalesce(array_agg(contact_id), '{}') into v_made from made;
+  select array_agg(contact_id) from made
+$$;
 
-  -- Another transaction may have been faster with an identity: its contact is the one, it takes what
-  -- ours was given, and ours goes.
-  if cardinality(v_made) > 0 then
-    update chatsync.contact_identities i
-    set contact_id = f.contact_id
-    from (
-      select w."tenantId" as tenant_id, array_agg(k.contact_id) as contact_ids,
-        min(k.contact_id) filter (where not k.contact_id = any (v_made)) as contact_id
-      from jsonb_to_recordset(p_contacts) as w (key integer, "tenantId" text, identities jsonb)
-      cross join lateral jsonb_to_recordset(w.identities) as n (scope text, kind text, value text)
-      join chatsync.contact_identities k
-        on k.tenant_id = w."tenantId" and k.scope = n.scope and k.kind = n.kind and k.value = n.value
-      group by w.key, w."tenantId"
-    ) as f
-    where f.contact_id is not null and i.tenant_id = f.tenant_id
-      and i.contact_id = any (f.contact_ids) and i.contact_id = any (v_made);
-    delete from chatsync.contacts c
-    where c.contact_id = any (v_made)
-      and c.tenant_id in (
-        select w."tenantId" from jsonb_to_recordset(p_contacts) as w ("tenantId" text))
-      and not exists (
-        select from chatsync.contact_identities i
-        where i.tenant_id = c.tenant_id and i.contact_id = c.contact_id);
-  end if;
-
-  with resolved as (
-    select w.key, w."tenantId" as tenant_id, w.name, w."phoneNumber" as phone_number,
-      w."isRenamed" as is_renamed, min(k.contact_id) as contact_id
-    from jsonb_to_recordset(p_contacts) as w (
-      key integer, "tenantId" text, name text, "phoneNumber" text, "isRenamed" boolean,
-      identities jsonb)
-    cross join lateral jsonb_to_recordset(w.identities) as i (scope text, kind text, value text)
-    join chatsync.contact_identities k
-      on k.tenant_id = w."tenantId" and k.scope = i.scope and k.kind = i.kind and k.value = i.value
-    group by 1, 2, 3, 4, 5
+-- Called by resolve_contacts() with contacts that are known. Attaches new identities and takes a newer
+-- name, number or profile; returns those that changed.
+create or replace function chatsync.update_contacts(p_contacts jsonb) returns chatsync.entity[]
+language sql
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  with news as materialized (
+    select w.*, l.first_id as contact_id
+    from chatsync.look_up_contacts(p_contacts) as l
+    join jsonb_to_recordset(p_contacts) as w (
+      key integer, "tenantId" text, name text, "isRenamed" boolean, "namedAt" timestamptz,
+      "phoneNumber" text, "isNewNumber" boolean, profile jsonb, identities jsonb)
+      on w.key = l.key
+    where l.first_id is not null and (l.is_stale or not l.is_complete)
   ),
-  stale as (
-    select c.tenant_id, c.contact_id, r.phone_number,
-      case when r.is_renamed or c.name is null then r.name end as name
-    from resolved r
-    join chatsync.contacts c on c.tenant_id = r.tenant_id and c.contact_id = r.contact_id
-    where (r.name is distinct from c.name and r.name is not null and (r.is_renamed or c.name is null))
-      or (r.phone_number is not null and c.phone_number is null)
-    order by c.contact_id
-    for no key update of c
+  attached as (
+    insert into chatsync.contact_identities (tenant_id, scope, kind, value, contact_id)
+    select n."tenantId", i.scope, i.kind, i.value, n.contact_id
+    from news n
+    cross join lateral jsonb_to_recordset(n.identities) as i (scope text, kind text, value text)
+    order by 1, 2, 3, 4
+    on conflict do nothing
   ),
   updated as (
     update chatsync.contacts c
-    set name = coalesce(s.name, c.name), phone_number = coalesce(c.phone_number, s.phone_number),
-      version = c.version + 1, updated_at = chatsync.now()
-    from stale s
-    where c.tenant_id = s.tenant_id and c.contact_id = s.contact_id
-    returning c.contact_id
+    set
+      name = case
+        when n.name is not null and (c.name is null
+          or (n."isRenamed" and (c.named_at is null or n."namedAt" > c.named_at))) then n.name
+        else c.name
+      end,
+      named_at = case when n.name is not null and n."isRenamed" then greatest(c.named_at, n."namedAt")
+        else c.named_at end,
+      phone_number = case
+        when n."phoneNumber" is not null and (c.phone_number is null
+          or (n."isNewNumber" and (c.numbered_at is null or n."namedAt" > c.numbered_at)))
+        then n."phoneNumber"
+        else c.phone_number
+      end,
+      numbered_at = case when n."isNewNumber" then greatest(c.numbered_at, n."namedAt")
+        else c.numbered_at end,
+      profile = chatsync.joined_profile(c.profile, c.profile_at, n.profile, n."namedAt"),
+      profile_at = case when n.profile is not null then greatest(c.profile_at, n."namedAt")
+        else c.profile_at end,
+      version = c.version + 1,
+      updated_at = chatsync.now()
+    from (select * from news order by contact_id) as n
+    where c.tenant_id = n."tenantId" and c.contact_id = n.contact_id
+    returning c.tenant_id, c.contact_id
   )
-  select coalesce(array_agg(contact_id), '{}') into v_updated from updated;
-
-  return query
-  select w.key, w."tenantId", min(k.contact_id), min(k.contact_id) = any (v_updated)
-  from jsonb_to_recordset(p_contacts) as w (key integer, "tenantId" text, identities jsonb)
-  cross join lateral jsonb_to_recordset(w.identities) as i (scope text, kind text, value text)
-  join chatsync.contact_identities k
-    on k.tenant_id = w."tenantId" and k.scope = i.scope and k.kind = i.kind and k.value = i.value
-  group by 1, 2;
-end
+  select array_agg((tenant_id, contact_id)::chatsync.entity) from updated
 $$;
 
-grant execute on function chatsync.resolve_contacts(jsonb) to chatsync_worker;
+grant execute on function
+  chatsync.look_up_contacts(jsonb),
+  chatsync.joined_profile(jsonb, timestamptz, jsonb, timestamptz),
+  chatsync.resolve_contacts(jsonb),
+  chatsync.make_contacts(jsonb),
+  chatsync.update_contacts(jsonb)
+to chatsync_worker;

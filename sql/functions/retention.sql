@@ -103,7 +103,39 @@ begin
 end
 $$;
 
+-- Called by workers as they store, at growing intervals: statistics for tables that outgrew those they
+-- have. Autovacuum looks once a minute; until then a burst into a new database would run on plans that
+-- were made for empty tables. Waits for nobody.
+create or replace function chatsync.refresh_statistics() returns integer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '100ms'
+as $$
+declare
+  v_table record;
+  v_refreshed integer := 0;
+begin
+  if not pg_try_advisory_xact_lock(x'63735f73746174'::bigint) then
+    return 0;
+  end if;
+  for v_table in
+    select c.oid::regclass as name
+    from pg_class c
+    where c.relnamespace = 'chatsync'::regnamespace and c.relkind = 'r'
+      and not c.relname in ('message_queue', 'outbox', 'lane_turns', 'queue_lanes')
+      and pg_relation_size(c.oid) / 8192 > 2 * c.relpages + 2
+  loop
+    execute format('analyze %s', v_table.name);
+    v_refreshed := v_refreshed + 1;
+  end loop;
+  return v_refreshed;
+exception when lock_not_available then
+  return v_refreshed;
+end
+$$;
+
 grant execute on function
+  chatsync.refresh_statistics(),
   chatsync.prepare_partitions(integer),
   chatsync.trim_streams(date),
   chatsync.drop_partitions(date),

@@ -15,9 +15,19 @@ select
       where i.tenant_id = c.tenant_id and i.contact_id = c.contact_id
     ), '[]'),
     'version', c.version
-  ) as contact
+  ) || c.profile || jsonb_strip_nulls(jsonb_build_object('mergedInto', c.merged_into::text)) as contact
 from chatsync.contacts c;
 comment on view chatsync.wire_contacts is 'Contacts as the protocol shows them.';
+
+-- The reactions that stand; those that were taken back are kept, but not shown.
+create or replace function chatsync.wire_reactions(p_reactions jsonb) returns jsonb
+language sql immutable parallel safe
+return (
+  select coalesce(jsonb_agg(r.value || jsonb_build_object('by', r.key) order by r.value ->> 'timestamp', r.key), '[]')
+  from jsonb_each(p_reactions) as r
+  where r.value ->> 'emoji' is not null
+);
+grant execute on function chatsync.wire_reactions(jsonb) to public;
 
 create or replace view chatsync.wire_messages with (security_invoker = true) as
 select
@@ -33,7 +43,10 @@ select
     'direction', m.direction,
     'type', m.type,
     'content', m.content,
-    'metadata', m.metadata,
+    'metadata', case
+      when m.reactions is null then m.metadata
+      else m.metadata || jsonb_build_object('reactions', chatsync.wire_reactions(m.reactions))
+    end,
     'status', m.status,
     'timestamp', chatsync.wire_time(m.sent_at),
     'origin', m.origin,
@@ -48,7 +61,13 @@ select
     'replyTo', m.reply_to::text
   )) as message
 from chatsync.messages m
-join chatsync.contacts c on c.tenant_id = m.tenant_id and c.contact_id = m.contact_id;
+-- One probe a row: without statistics a plain join may be planned from the wrong end.
+cross join lateral (
+  select k.contact_id, k.phone_number, k.name
+  from chatsync.contacts k
+  where k.tenant_id = m.tenant_id and k.contact_id = m.contact_id
+  limit 1
+) as c;
 comment on view chatsync.wire_messages is 'Messages as the protocol shows them.';
 
 create or replace view chatsync.wire_conversations with (security_invoker = true) as
@@ -75,9 +94,18 @@ select
     'version', v.version
   ) || jsonb_strip_nulls(jsonb_build_object('mergedInto', v.merged_into::text)) as conversation
 from chatsync.conversations v
-join chatsync.contacts c on c.tenant_id = v.tenant_id and c.contact_id = v.contact_id
-left join chatsync.wire_messages m
-  on m.tenant_id = v.tenant_id and m.message_id = v.last_message_id;
+cross join lateral (
+  select k.contact_id, k.phone_number, k.name
+  from chatsync.contacts k
+  where k.tenant_id = v.tenant_id and k.contact_id = v.contact_id
+  limit 1
+) as c
+left join lateral (
+  select l.message
+  from chatsync.wire_messages l
+  where l.tenant_id = v.tenant_id and l.message_id = v.last_message_id
+  limit 1
+) as m on true;
 comment on view chatsync.wire_conversations is 'Conversations as the protocol shows them.';
 
 create or replace view chatsync.wire_inboxes with (security_invoker = true) as
@@ -90,7 +118,7 @@ select
     'externalId', i.external_id,
     'state', i.state,
     'version', i.version
-  ) as inbox
+  ) || jsonb_strip_nulls(jsonb_build_object('reason', i.state_reason, 'qrcode', i.qrcode)) as inbox
 from chatsync.inboxes i;
 comment on view chatsync.wire_inboxes is 'Inboxes as the protocol shows them, without their secrets.';
 

@@ -5,6 +5,8 @@ Owns the translation of psycopg's errors into ours. Holds no SQL but calls of fu
 """
 
 import asyncio
+import select
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal, LiteralString, TypeAlias
@@ -21,6 +23,8 @@ Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
 Row: TypeAlias = tuple[Any, ...]
 
 LEASE_LOST = "CS001"
+# A link that breaks without a word is found by asking, which costs a round trip.
+TRUSTED_SECONDS = 5.0
 # A refusal that a later try may not meet: conflicts, timeouts, a server that goes or comes
 # (PostgreSQL Appendix A). A listening connection that is killed carries no SQLSTATE at all.
 TRANSIENT = frozenset({
@@ -36,6 +40,12 @@ def is_transient(error: psycopg.Error) -> bool:
     return error.sqlstate in TRANSIENT
 
 
+class _Pooled(psycopg.AsyncConnection[TupleRow]):
+    """A connection that knows when it last proved to be alive."""
+
+    used_at: float
+
+
 class Database:
     """A pool of connections in one role. `open` it once, `close` it at the end."""
 
@@ -43,8 +53,9 @@ class Database:
         self.url = url
         self.role: Role = role
         self._name = name
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        self._pool: AsyncConnectionPool[_Pooled] = AsyncConnectionPool(
             url,
+            connection_class=_Pooled,
             min_size=1,
             max_size=size,
             open=False,
@@ -52,6 +63,7 @@ class Database:
             max_lifetime=1800.0,
             configure=self._configure,
             check=_check,
+            reset=_note_use,
             kwargs={"autocommit": True, "application_name": name, "connect_timeout": 5},
         )
 
@@ -108,8 +120,9 @@ class Database:
             row = await cursor.fetchone()
             return row[0] if row else None
 
-    async def _configure(self, connection: Connection) -> None:
+    async def _configure(self, connection: _Pooled) -> None:
         await take_role(connection, self.role)
+        await _note_use(connection)
 
 
 async def connect(url: str, role: Role, *, name: str = "chatsync") -> Connection:
@@ -147,10 +160,25 @@ def translated(error: psycopg.Error) -> Exception:
     return error
 
 
-async def _check(connection: Connection) -> None:
+async def _note_use(connection: _Pooled) -> None:
+    connection.used_at = time.monotonic()
+
+
+async def _check(connection: _Pooled) -> None:
+    """Refuse a connection that the server has ended, without asking one that was just in use."""
+    is_recent = time.monotonic() - connection.used_at < TRUSTED_SECONDS
+    if is_recent and not _has_news(connection):
+        return
     # Bounded, since a half-open link answers nothing; what fails here is replaced by the pool.
     async with asyncio.timeout(2):
         await AsyncConnectionPool.check_connection(connection)
+
+
+def _has_news(connection: Connection) -> bool:
+    """Whether there is something to read where nothing was asked, such as a server's farewell."""
+    poll = select.poll()  # select.select refuses descriptors from 1024 on
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _one_line(error: psycopg.Error) -> str:

@@ -1,25 +1,49 @@
 """The only reader of the environment: one frozen object, each setting with its default and reason.
 
-Names on the command line and in files never differ from these; docs/settings.md lists them.
+Names on the command line and in files never differ from these; docs/settings.md lists them. Some
+settings have a second name, which existing deployments use and which counts where the first is not
+given (protocol §6).
 """
 
+import os
+from collections.abc import Set
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from chatsync.errors import ConfigError
 
 MIN_SECRET_BYTES = 32  # RFC 7518 §3.2: an HS256 key is at least as long as its hash.
 
+PREFIX = "CHATSYNC_"
+
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+def _also(older: str, name: str) -> AliasChoices:
+    return AliasChoices(f"{PREFIX}{name}", older)
 
 
 class Settings(BaseSettings):
     """Settings of a process, from variables with the prefix CHATSYNC_."""
 
-    model_config = SettingsConfigDict(env_prefix="CHATSYNC_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="ignore",
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
 
     database_url: SecretStr | None = None
     data_dir: Path = Path(".chatsync")
@@ -36,6 +60,7 @@ class Settings(BaseSettings):
 
     whatsapp_verify_token: SecretStr | None = None
     whatsapp_app_secret: SecretStr | None = None
+    evolution_api_key: SecretStr | None = None
 
     # Where several worker processes put their metrics for one of them to add up.
     metrics_dir: str | None = None
@@ -44,21 +69,51 @@ class Settings(BaseSettings):
 
     # Two connections of a pool work while two wait for the disk; more only queue in PostgreSQL.
     pool_size: int = Field(default=8, ge=2, le=100)
-    batch_size: int = Field(default=200, ge=1, le=2000)
-    poll_interval_ms: int = Field(default=1000, ge=50, le=60_000)
+    batch_size: int = Field(
+        default=200, ge=1, le=2000, validation_alias=_also("QUEUE_BATCH_SIZE", "BATCH_SIZE")
+    )
+    poll_interval_ms: int = Field(
+        default=1000,
+        ge=50,
+        le=60_000,
+        validation_alias=_also("QUEUE_PROCESSING_INTERVAL", "POLL_INTERVAL_MS"),
+    )
+    max_retries: int = Field(
+        default=5, ge=0, le=1000, validation_alias=_also("MAX_RETRY_ATTEMPTS", "MAX_RETRIES")
+    )
+    # What existing deployments say of their dead letters; a message is never thrown away here.
+    dlq_enabled: bool = Field(default=True, validation_alias="DLQ_ENABLED")
     retention_days: int = Field(default=7, ge=1, le=365)
 
     frame_bytes: int = Field(default=65_536, ge=1024, le=16_777_216)
     topics_per_session: int = Field(default=200, ge=1)
     frames_per_second: int = Field(default=50, ge=1)
     sessions_per_user: int = Field(default=50, ge=1)
-    max_sessions: int = Field(default=10_000, ge=1)
+    max_sessions: int = Field(
+        default=10_000, ge=1, validation_alias=_also("WEBSOCKET_MAX_CONNECTIONS", "MAX_SESSIONS")
+    )
     unauthenticated_per_address: int = Field(default=100, ge=1)
     webhook_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    # Evolution may put media into its webhooks, in base64.
+    evolution_webhook_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     ring_events: int = Field(default=1024, ge=16)
-    ping_interval_ms: int = Field(default=25_000, ge=100)
+    ping_interval_ms: int = Field(
+        default=25_000, ge=100, validation_alias=_also("PING_INTERVAL", "PING_INTERVAL_MS")
+    )
     ping_timeout_ms: int = Field(default=10_000, ge=100)
-    connect_timeout_ms: int = Field(default=5_000, ge=50)
+    connect_timeout_ms: int = Field(
+        default=5_000, ge=50, validation_alias=_also("CONNECTION_TIMEOUT", "CONNECT_TIMEOUT_MS")
+    )
+    reconnect_max_attempts: int | None = Field(
+        default=None,
+        ge=1,
+        validation_alias=_also("RECONNECT_MAX_ATTEMPTS", "RECONNECT_MAX_ATTEMPTS"),
+    )
+    presence_cleanup_interval_ms: int = Field(
+        default=30_000,
+        ge=1000,
+        validation_alias=_also("PRESENCE_CLEANUP_INTERVAL", "PRESENCE_CLEANUP_INTERVAL_MS"),
+    )
     ack_timeout_ms: int = Field(default=5_000, ge=50)
     drain_seconds: float = Field(default=10.0, ge=0)
 
@@ -76,13 +131,22 @@ class Settings(BaseSettings):
             raise ValueError(f"JWT_SECRET must have at least {MIN_SECRET_BYTES} bytes")
         return self
 
+    @field_validator("dlq_enabled")
+    @classmethod
+    def _dead_letters_stay(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError("dead letters cannot be switched off")
+        return value
+
     @property
     def app_secrets(self) -> tuple[str, ...]:
         """The app secrets that hold for every inbox; several while one is being rotated."""
-        if self.whatsapp_app_secret is None:
-            return ()
-        raw = self.whatsapp_app_secret.get_secret_value()
-        return tuple(part.strip() for part in raw.split(",") if part.strip())
+        return _separated(self.whatsapp_app_secret)
+
+    @property
+    def evolution_api_keys(self) -> tuple[str, ...]:
+        """The keys that hold for every instance; several while one is being rotated."""
+        return _separated(self.evolution_api_key)
 
     def require_database_url(self) -> str:
         if self.database_url is None or not self.database_url.get_secret_value():
@@ -92,14 +156,41 @@ class Settings(BaseSettings):
 
 def load(**overrides: object) -> Settings:
     """Read the environment; `overrides` win. Raises ConfigError naming the variable."""
+    given = {name.upper() for name in os.environ}
     try:
-        return Settings.model_validate({**Settings().model_dump(), **overrides})
+        settings = Settings()
+        given.clear()
+        return Settings.model_validate({**settings.model_dump(), **overrides})
     except ValidationError as error:
-        raise ConfigError(_first_sentence(error)) from None
+        raise ConfigError(_first_sentence(error, given)) from None
 
 
-def _first_sentence(error: ValidationError) -> str:
+def variables() -> dict[str, tuple[str, ...]]:
+    """The environment variables of each setting, in the order in which they are looked for."""
+    return {name: _variables(name, field) for name, field in Settings.model_fields.items()}
+
+
+def _variables(name: str, field: FieldInfo) -> tuple[str, ...]:
+    match field.validation_alias:
+        case AliasChoices(choices=choices):
+            return tuple(str(choice) for choice in choices)
+        case str(alias):
+            return (alias,)
+        case _:
+            return (f"{PREFIX}{name.upper()}",)
+
+
+def _separated(secret: SecretStr | None) -> tuple[str, ...]:
+    raw = "" if secret is None else secret.get_secret_value()
+    return tuple(part.strip() for part in raw.split(",") if part.strip())
+
+
+def _first_sentence(error: ValidationError, given: Set[str]) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
-    where = "_".join(str(part) for part in first["loc"]).upper()
     message = first["msg"].removeprefix("Value error, ")
-    return f"CHATSYNC_{where}: {message}" if where else f"CHATSYNC_{message}"
+    if not first["loc"]:
+        return f"{PREFIX}{message}"
+    # Pydantic says a field's name or its first alias, whichever name the value came by.
+    where = str(first["loc"][0])
+    names = next((n for field, n in variables().items() if where in {field, *n}), (where.upper(),))
+    return f"{next((name for name in names if name in given), names[0])}: {message}"

@@ -56,14 +56,20 @@ def token(user: str = "u1", tenant: str = TENANT, role: str = "agent", ttl: int 
 
 
 def create_inbox(
-    database_url: str, tenant: str = TENANT, number: str = NUMBER, secret: str | None = None
+    database_url: str,
+    tenant: str = TENANT,
+    number: str = NUMBER,
+    secret: str | None = None,
+    *,
+    provider: str = "whatsapp_cloud",
+    api_key: str | None = None,
 ) -> int:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("set role chatsync_worker")
         connection.execute("select chatsync.create_tenant(%s)", [tenant])
         row = connection.execute(
-            "select chatsync.create_inbox(%s, 'whatsapp_cloud', %s, null, %s)",
-            [tenant, number, secret],
+            "select chatsync.create_inbox(%s, %s, %s, p_app_secret => %s, p_api_key => %s)",
+            [tenant, provider, number, secret, api_key],
         ).fetchone()
         assert row is not None
         return int(row[0])

@@ -19,6 +19,7 @@ GATEWAY = {
     "read_events",
     "refused_topics",
     "reject_delivery",
+    "resolve_inbox",
     "resolve_inboxes",
     "ring",
     "seq_before",

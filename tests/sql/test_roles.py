@@ -20,6 +20,7 @@ DEFINER_FUNCTIONS = {
     "outbox_waiting",
     "prepare_partitions",
     "reject_delivery",
+    "resolve_inbox",
     "resolve_inboxes",
     "stamp",
     "trim_streams",

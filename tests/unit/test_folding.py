@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chatsync.inbox.commands import InboundItem, _fold
+from chatsync.inbox.documents import InboundItem, fold
 from chatsync.providers.inbound import Contact, Identity, Message, Status
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -36,15 +36,15 @@ def said(
 
 
 def keys(*items: InboundItem) -> list[int | None]:
-    return [document["contact_key"] for document in _fold(items).items]
+    return [document["contact_key"] for document in fold(items).items]
 
 
 def names(*items: InboundItem) -> list[str | None]:
-    return [contact["name"] for contact in _fold(items).contacts]
+    return [contact["name"] for contact in fold(items).contacts]
 
 
 def test_one_person_has_one_key_however_often_they_write():
-    folded = _fold([said(phone("1")), said(phone("1")), said(phone("1"))])
+    folded = fold([said(phone("1")), said(phone("1")), said(phone("1"))])
     assert len(folded.contacts) == 1
     assert {item["contact_key"] for item in folded.items} == {folded.contacts[0]["key"]}
 
@@ -57,7 +57,7 @@ def test_strangers_have_keys_of_their_own():
 def test_a_shared_identity_joins_two_people():
     items = [said(phone("1")), said(bsuid("B")), said(phone("1"), bsuid("B"))]
     assert len(set(keys(*items))) == 1
-    (contact,) = _fold(items).contacts
+    (contact,) = fold(items).contacts
     assert contact["phoneNumber"] == "1"
     assert contact["identities"] == [
         {"scope": "tenant", "kind": "phone", "value": "1"},
@@ -83,7 +83,7 @@ def test_the_same_value_in_another_scope_or_of_another_kind_is_somebody_else():
 
 
 def test_the_same_number_in_another_tenant_is_somebody_else():
-    folded = _fold([said(phone("1"), tenant="t1"), said(phone("1"), tenant="t2")])
+    folded = fold([said(phone("1"), tenant="t1"), said(phone("1"), tenant="t2")])
     assert [contact["tenantId"] for contact in folded.contacts] == ["t1", "t2"]
     assert len({item["contact_key"] for item in folded.items}) == 2
 
@@ -99,7 +99,7 @@ def test_no_identity_stands_under_two_keys():
             )
             for _ in range(12)
         ]
-        folded = _fold(items)
+        folded = fold(items)
         seen = [
             (contact["tenantId"], *identity.values())
             for contact in folded.contacts
@@ -118,10 +118,10 @@ def test_no_identity_stands_under_two_keys():
 
 def test_items_keep_their_order_and_their_position():
     status = InboundItem("t1", 1, "c", Status("m", "READ", NOW))
-    folded = _fold([said(phone("1")), status, said(phone("2"))])
+    folded = fold([said(phone("1")), status, said(phone("2"))])
     assert [item["kind"] for item in folded.items] == ["message", "status", "message"]
     assert [item["position"] for item in folded.items] == [0, 1, 2]
-    assert folded.items[1]["contact_key"] is None
+    assert "contact_key" not in folded.items[1]
 
 
 def test_what_somebody_called_themselves_last_is_their_name():
@@ -152,5 +152,5 @@ def test_a_name_that_only_the_business_gave_does_not_displace_one_of_their_own()
 
 
 def test_nothing_folds_to_nothing():
-    assert _fold([]).contacts == []
-    assert _fold([]).items == []
+    assert fold([]).contacts == []
+    assert fold([]).items == []

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from chatsync.providers.inbound import Contact, Identity, Malformed, Message
+from chatsync.providers.inbound import Contact, Identity, Malformed, Message, Source
 from chatsync.providers.whatsapp_cloud import parse
+from whatsapp_samples import INBOX_ID, RECEIVED_AT, SOURCE
 
 BSUID = "BR.1234567890"
 PARENT = "BR.ENT.99887766"
@@ -33,8 +34,9 @@ def contact_of(
 ) -> Contact:
     value = {kind: [message], "contacts": list(people)}
     delivery = {"entry": [{"id": account, "changes": [{"value": value}]}]}
-    (item,) = parse(delivery, account_id=account_id)
+    (item,) = parse(delivery, Source(INBOX_ID, account_id, RECEIVED_AT))
     assert isinstance(item, Message), item
+    assert item.contact is not None
     return item.contact
 
 
@@ -77,13 +79,14 @@ def test_a_business_scoped_id_where_a_phone_number_was_is_no_phone_number():
         # A bare ENT is an id like any other.
         ("US.ENT", "bsuid"),
         ("5511990000001", "phone"),
-        ("us.1", "phone"),
-        ("USA.1", "phone"),
-        ("US1", "phone"),
-        ("US.", "phone"),
-        ("US.a b", "phone"),
-        ("US.\u0661", "phone"),
-        ("BR." + "x" * 129, "phone"),
+        ("us.1", "external"),
+        ("USA.1", "external"),
+        ("US1", "external"),
+        ("US.", "external"),
+        ("US.a b", "external"),
+        ("US.\u0661", "external"),
+        ("\u0661\u0662", "external"),
+        ("BR." + "x" * 129, "external"),
     ],
 )
 def test_an_id_is_a_business_scoped_one_by_its_form(value: str, kind: str):
@@ -92,19 +95,32 @@ def test_an_id_is_a_business_scoped_one_by_its_form(value: str, kind: str):
     assert identity.value == value
 
 
-def test_a_phone_number_is_written_without_a_plus():
-    contact = contact_of(said(**{"from": f"+{PHONE}"}), person(wa_id=PHONE))
+def test_a_name_that_is_neither_holds_in_its_inbox_alone():
+    contact = contact_of(said(**{"from": "us.1"}))
+    assert contact == Contact((Identity(f"inbox:{INBOX_ID}", "external", "us.1"),))
+
+
+@pytest.mark.parametrize("written", [f"+{PHONE}", "+55 (11) 99000-0001", "55.11.990000001"])
+def test_a_phone_number_is_its_digits(written: str):
+    contact = contact_of(said(**{"from": written}), person(wa_id=PHONE))
     assert contact.identities == (PHONE_ID,)
     assert contact.phone_number == PHONE
 
 
-@pytest.mark.parametrize("value", ["+", "++"])
-def test_a_plus_alone_is_nobody(value: str):
+def test_a_username_is_part_of_the_profile_and_no_identity():
+    for written in ("ana.b", "@ana.b"):
+        known = {"wa_id": PHONE, "profile": {"name": "Ana", "username": written}}
+        contact = contact_of(said(**{"from": PHONE}), known)
+        assert contact == Contact((PHONE_ID,), "Ana", PHONE, profile={"username": "ana.b"})
+
+
+@pytest.mark.parametrize("value", ["+", "++", " - ", "x" * 201])
+def test_what_is_no_name_is_nobody(value: str):
     # Everybody without a number would become one contact.
     delivery = {
         "entry": [{"id": "w", "changes": [{"value": {"messages": [said(**{"from": value})]}}]}]
     }
-    (item,) = parse(delivery, account_id=None)
+    (item,) = parse(delivery, SOURCE)
     assert isinstance(item, Malformed)
 
 
@@ -137,8 +153,8 @@ def test_each_message_of_a_delivery_belongs_to_its_own_person():
             person("Three", user_id="BR.3", parent_user_id="BR.ENT.3"),
         ],
     }
-    found = parse({"entry": [{"id": "waba", "changes": [{"value": value}]}]}, account_id=None)
-    contacts = [item.contact for item in found if isinstance(item, Message)]
+    found = parse({"entry": [{"id": "waba", "changes": [{"value": value}]}]}, SOURCE)
+    contacts = [it.contact for it in found if isinstance(it, Message) and it.contact]
     assert [contact.name for contact in contacts] == ["Two", "One", "Three"]
     assert [contact.phone_number for contact in contacts] == ["2", "1", None]
     assert [len(contact.identities) for contact in contacts] == [2, 1, 2]
@@ -157,6 +173,24 @@ def test_one_person_needs_no_match():
     assert contact.name == "Ana"
     assert {identity.value for identity in contact.identities} == {"551190000001", PHONE}
     assert contact.phone_number == "551190000001"
+
+
+def test_one_person_is_not_joined_with_the_many_who_spoke():
+    value = {
+        "messages": [said(**{"from": "1"}), said(**{"from": "2"})],
+        "contacts": [person("One", wa_id="1")],
+    }
+    found = parse({"entry": [{"id": "waba", "changes": [{"value": value}]}]}, SOURCE)
+    contacts = [item.contact for item in found if isinstance(item, Message)]
+    assert contacts == [
+        Contact((Identity("tenant", "phone", "1"),), "One", "1"),
+        Contact((Identity("tenant", "phone", "2"),), None, "2"),
+    ]
+
+
+def test_two_business_scoped_ids_are_two_people():
+    contact = contact_of(said(from_user_id="BR.2"), person("One", user_id="BR.1"))
+    assert contact == Contact((Identity("portfolio:waba", "bsuid", "BR.2"),))
 
 
 def test_an_echo_goes_to_the_person_it_was_sent_to():

@@ -1,7 +1,7 @@
 """A delivery goes to the inboxes that its changes name, each in order."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -25,7 +25,11 @@ def named(parts: list[Part]) -> list[tuple[str | None, str | None]]:
 
 
 def marks(part: Part) -> list[object]:
-    return [it["value"]["mark"] for one in part.entries for it in one["changes"]]
+    return [it["value"]["mark"] for one in entries_of(part) for it in one["changes"]]
+
+
+def entries_of(part: Part) -> list[dict[str, Any]]:
+    return [cast(dict[str, Any], one) for one in part.entries]
 
 
 def test_a_delivery_for_one_inbox_is_one_part():
@@ -49,7 +53,7 @@ def test_each_change_goes_to_its_own_number_in_order():
 
 def test_a_change_keeps_the_account_it_came_from():
     (part,) = split({"entry": [entry("w1", change("1", "a")), entry("w2", change("1", "b"))]})
-    assert [one["id"] for one in part.entries] == ["w1", "w2"]
+    assert [one["id"] for one in entries_of(part)] == ["w1", "w2"]
 
 
 def test_a_change_without_a_number_is_for_the_account_of_its_entry():
@@ -76,26 +80,33 @@ def test_a_change_that_cannot_be_read_does_not_take_the_others_with_it(broken: o
     assert marks(good) == ["a"]
 
 
-@pytest.mark.parametrize(
-    "delivery",
-    [
-        {},
-        {"entry": None},
-        {"entry": []},
-        {"entry": {}},
-        {"entry": "x"},
-        {"entry": [None, 5, "x", []]},
-        {"entry": [{}]},
-        {"entry": [{"id": "w1"}]},
-        {"entry": [{"id": "w1", "changes": None}]},
-        {"entry": [{"id": "w1", "changes": []}]},
-        {"entry": [{"id": "w1", "changes": {}}]},
-        {"entry": [{"id": "w1", "changes": [None, 1]}]},
-    ],
-    ids=ascii,
-)
-def test_a_delivery_without_a_change_is_one_part_for_nobody(delivery: dict[str, Any]):
-    assert named(split(delivery)) == [(None, None)]
+@pytest.mark.parametrize("delivery", [{}, *({"entry": it} for it in (None, [], {}, "x", 5))])
+def test_a_delivery_without_an_entry_is_one_part_for_nobody(delivery: dict[str, Any]):
+    assert split(delivery) == [Part(None, None, [])]
+
+
+def test_an_entry_that_cannot_be_read_is_kept_for_nobody():
+    parts = split({"entry": [None, entry("w1", change("1", "a")), 5, "x", [], {}]})
+    assert parts[0] == Part(None, None, [None, 5, "x", [], {}])
+    assert named(parts[1:]) == [("1", "w1")]
+
+
+@pytest.mark.parametrize("changes", [..., None, [], {}, 5])
+def test_an_entry_without_changes_is_kept_for_its_account(changes: object):
+    raw = {"id": "w1"} if changes is ... else {"id": "w1", "changes": changes}
+    assert split({"entry": [raw]}) == [Part(None, "w1", [raw])]
+
+
+@pytest.mark.parametrize("broken", [None, 5, "x", [], {}, {"value": None}, {"value": []}])
+def test_a_change_that_cannot_be_read_is_kept_for_its_account(broken: object):
+    assert split({"entry": [entry("w1", broken)]}) == [
+        Part(None, "w1", [{"id": "w1", "changes": [broken]}])
+    ]
+
+
+def test_a_part_keeps_the_time_of_its_entries():
+    (part, _) = split({"entry": [entry("w1", change(), change("1")) | {"time": 1700000000}]})
+    assert part.entries == [{"id": "w1", "time": 1700000000, "changes": [change()]}]
 
 
 def test_a_part_is_a_delivery_of_its_own():

@@ -70,9 +70,10 @@ async def _serve(settings: Settings, kept: DevState, listener: object) -> None:
     database = Database(kept.database_url, "chatsync_worker", size=2, name="chatsync dev")
     await database.open()
 
-    async def adopt(phone_number_id: str) -> None:
+    async def adopt(provider: str, external_id: str) -> None:
         await database.fetch_value(
-            "select chatsync.adopt_inbox(%s, %s, %s)", [DEMO_TENANT, phone_number_id, DEMO_SECRET]
+            "select chatsync.adopt_inbox(%s, %s, %s, %s)",
+            [DEMO_TENANT, provider, external_id, DEMO_SECRET],
         )
 
     try:

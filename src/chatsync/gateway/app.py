@@ -29,7 +29,11 @@ from chatsync.gateway.http.events import Events
 from chatsync.gateway.http.health import Health
 from chatsync.gateway.http.problems import Problems, classified, correlation_id, problem
 from chatsync.gateway.http.sync import Sync
-from chatsync.gateway.http.webhooks import Adopt, WhatsAppWebhook
+from chatsync.gateway.http.webhooks.adoption import Adopt
+from chatsync.gateway.http.webhooks.evolution import EvolutionWebhook
+from chatsync.gateway.http.webhooks.receiving import Endpoint, Webhooks
+from chatsync.gateway.http.webhooks.standard import StandardWebhook
+from chatsync.gateway.http.webhooks.whatsapp import WhatsAppWebhook
 from chatsync.gateway.hub import Hub
 from chatsync.gateway.server import drain_on_signals
 from chatsync.gateway.shared import Shared
@@ -64,6 +68,15 @@ def create(
         logs.configure(log_format=settings.log_format, log_level=settings.log_level)
     parts = _assemble(settings)
     authenticator = Authenticator(settings)
+    whatsapp = WhatsAppWebhook(settings, parts.database, parts.intake, adopt)
+    endpoints: dict[str, Endpoint] = {
+        "/webhooks/whatsapp": whatsapp,
+        "/webhooks/evolution": (
+            evolution := EvolutionWebhook(settings, parts.database, parts.intake, adopt)
+        ),
+        "/webhooks/evolution/": evolution,
+        "/webhooks/standard/": StandardWebhook(settings, parts.database, parts.intake, adopt),
+    }
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
@@ -85,9 +98,9 @@ def create(
             yield
 
     application = Starlette(
-        routes=_routes(settings, parts, authenticator, adopt),
+        routes=_routes(settings, parts, authenticator, whatsapp),
         lifespan=lifespan,
-        middleware=[Middleware(Problems)],
+        middleware=[Middleware(Webhooks, endpoints), Middleware(Problems)],
         exception_handlers={HTTPException: _http_exception, ChatsyncError: _error},
     )
     application.state.hub = parts.hub
@@ -117,12 +130,12 @@ def _assemble(settings: Settings) -> _Parts:
             on_advance=hub.wake,
         ),
         hub=hub,
-        intake=Intake(database, doorbell),
+        intake=Intake(database, doorbell, max_retries=settings.max_retries),
     )
 
 
 def _routes(
-    settings: Settings, parts: _Parts, authenticator: Authenticator, adopt: Adopt | None
+    settings: Settings, parts: _Parts, authenticator: Authenticator, whatsapp: WhatsAppWebhook
 ) -> list[Route | WebSocketRoute]:
     shared = Shared(
         parts.database,
@@ -132,13 +145,12 @@ def _routes(
         _limits(settings),
         frozenset(settings.allowed_origins),
     )
-    whatsapp = WhatsAppWebhook(settings, parts.database, parts.intake, adopt)
     conversations = Conversations(parts.database, authenticator)
     health = Health(_checks(parts), settings.metrics_dir)
     return [
         WebSocketRoute("/ws", partial(serve, shared=shared)),
         Route("/webhooks/whatsapp", whatsapp.verify, methods=["GET"]),
-        Route("/webhooks/whatsapp", whatsapp.receive, methods=["POST"]),
+        Route("/webhooks/{path:path}", _unknown_webhook, methods=["POST"]),
         Route("/api/conversations", conversations.list),
         Route("/api/conversations/{id}", conversations.get),
         Route("/api/conversations/{id}/messages", conversations.messages),
@@ -178,6 +190,11 @@ def _checks(parts: _Parts) -> Mapping[str, Check]:
         return "draining" if parts.hub.is_draining else None
 
     return {"database": database, "listener": listener, "draining": draining}
+
+
+async def _unknown_webhook(_: Request) -> Response:
+    """A POST that `Webhooks` left; its other methods the router refuses."""
+    raise NotFound("no such path")
 
 
 async def _error(request: Request, error: Exception) -> Response:

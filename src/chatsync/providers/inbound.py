@@ -113,6 +113,8 @@ class Reaction:
     direction: Direction
     emoji: str | None
     occurred_at: datetime
+    # Where more than one contact may react.
+    in_group: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,17 @@
 """Webhook deliveries into the queue: many at once in one commit, answered after it.
 
 While one group commits, the next one gathers; so a group is as large as the load makes it. An
-answer is never given before the commit.
+answer is never given before the commit. The deliveries of an inbox are committed in the order of
+their arrival.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
 import structlog
+from psycopg.types.json import Jsonb
 
 from chatsync.database import Database
 from chatsync.errors import DatabaseUnavailable, Unavailable
@@ -18,6 +20,9 @@ from chatsync.events.hint import Hint
 
 INBOUND = "inbound"
 GROUP = 200
+# Groups that commit at the same time, each of inboxes of its own: while one waits for the disk, the
+# other one's rows are written.
+LINES = 2
 # Deliveries that wait for a commit; beyond them senders are told to come back.
 MAX_WAITING = 5_000
 
@@ -26,11 +31,39 @@ log = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What one webhook brought for one inbox."""
+    """What one webhook brought for one inbox; `metadata` is what its body does not say."""
 
     inbox_id: int
     correlation_id: str
     body: bytes
+    metadata: Mapping[str, object] | None = None
+
+
+class Intake:
+    """Groups deliveries. `run` it as a task."""
+
+    def __init__(self, database: Database, doorbell: Doorbell, *, max_retries: int = 5) -> None:
+        self._lines = [_Line(database, doorbell, max_retries) for _ in range(LINES)]
+
+    async def add(self, deliveries: Sequence[Delivery]) -> None:
+        """Return when all of them are committed. Raises Unavailable when they are not."""
+        if sum(len(line.waiting) for line in self._lines) >= MAX_WAITING:
+            raise Unavailable("too many deliveries at once", retry_after_ms=2000)
+        if len(deliveries) == 1:
+            await self._line(deliveries[0]).put(deliveries)
+            return
+        by_line: dict[_Line, list[Delivery]] = {}
+        for delivery in deliveries:
+            by_line.setdefault(self._line(delivery), []).append(delivery)
+        await asyncio.gather(*(line.put(theirs) for line, theirs in by_line.items()))
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for line in self._lines:
+                tasks.create_task(line.run())
+
+    def _line(self, delivery: Delivery) -> "_Line":
+        return self._lines[delivery.inbox_id % LINES]
 
 
 @dataclass(slots=True)
@@ -41,34 +74,32 @@ class _Waiting:
     )
 
 
-class Intake:
-    """Groups deliveries. `run` it as a task."""
+class _Line:
+    """Deliveries of some inboxes, committed one group after the other."""
 
-    def __init__(self, database: Database, doorbell: Doorbell) -> None:
+    def __init__(self, database: Database, doorbell: Doorbell, max_retries: int) -> None:
+        self.waiting: list[_Waiting] = []
         self._database = database
         self._doorbell = doorbell
-        self._waiting: list[_Waiting] = []
+        self._max_retries = max_retries
         self._has_waiting = asyncio.Event()
 
-    async def add(self, deliveries: Sequence[Delivery]) -> None:
-        """Return when all of them are committed. Raises Unavailable when they are not."""
-        if len(self._waiting) >= MAX_WAITING:
-            raise Unavailable("too many deliveries at once", retry_after_ms=2000)
+    def put(self, deliveries: Sequence[Delivery]) -> "asyncio.Future[None]":
         waiting = _Waiting(deliveries)
-        self._waiting.append(waiting)
+        self.waiting.append(waiting)
         self._has_waiting.set()
-        await waiting.committed
+        return waiting.committed
 
     async def run(self) -> None:
         try:
             while True:
                 await self._has_waiting.wait()
-                group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
-                if not self._waiting:
+                group, self.waiting = self.waiting[:GROUP], self.waiting[GROUP:]
+                if not self.waiting:
                     self._has_waiting.clear()
                 await self._commit(group)
         finally:
-            for waiting in self._waiting:
+            for waiting in self.waiting:
                 _refuse(waiting, Unavailable("the server is restarting", retry_after_ms=1000))
 
     async def _commit(self, group: list[_Waiting]) -> None:
@@ -95,11 +126,15 @@ class Intake:
     async def _insert(self, deliveries: list[Delivery]) -> None:
         async with self._database.connection() as connection:
             await connection.execute(
-                "select chatsync.enqueue_deliveries(%b, %b, %b)",
+                "select chatsync.enqueue_deliveries(%b, %b, %b, %b, %s)",
                 [
                     [delivery.inbox_id for delivery in deliveries],
                     [delivery.correlation_id for delivery in deliveries],
                     [delivery.body for delivery in deliveries],
+                    [Jsonb(delivery.metadata) for delivery in deliveries]
+                    if any(delivery.metadata for delivery in deliveries)
+                    else None,
+                    self._max_retries,
                 ],
             )
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -26,6 +28,7 @@ class QueueMessage:
     metadata: dict[str, Any]
     retry_count: int
     lease_id: int
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ async def claim(
     cursor = connection.cursor(row_factory=class_row(QueueMessage))
     await cursor.execute(
         "select id, queue, tenant_id, inbox_id, message_type, correlation_id, ordering_key,"
-        " payload, body, metadata, retry_count, lease_id from chatsync.claim(%s, %s, %s)",
+        " payload, body, metadata, retry_count, lease_id, created_at"
+        " from chatsync.claim(%s, %s, %s)",
         [queue, worker_id, limit],
     )
     return await cursor.fetchall()
@@ -67,16 +71,16 @@ async def settle_and_claim(
     *,
     worker_id: int,
     limit: int,
-) -> list[QueueMessage]:
-    """End the batch and lease the next one, in the caller's transaction.
+) -> psycopg.AsyncCursor[QueueMessage]:
+    """End the batch and lease the next one, in the caller's transaction: the cursor's rows.
 
-    Raises psycopg.DatabaseError with SQLSTATE CS001 when the lease was lost.
+    Raises psycopg.DatabaseError with SQLSTATE CS001 when the lease was lost; in a pipeline later.
     """
     put_aside = {failure.id for failure in failures} | set(untouched)
     cursor = connection.cursor(row_factory=class_row(QueueMessage))
-    await cursor.execute(
+    return await cursor.execute(
         "select id, queue, tenant_id, inbox_id, message_type, correlation_id, ordering_key,"
-        " payload, body, metadata, retry_count, lease_id"
+        " payload, body, metadata, retry_count, lease_id, created_at"
         " from chatsync.settle_and_claim(%s, %s, %s, %s, %s, %s, %s)",
         [
             batch[0].lease_id,
@@ -88,4 +92,3 @@ async def settle_and_claim(
             limit,
         ],
     )
-    return await cursor.fetchall()

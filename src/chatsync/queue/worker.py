@@ -14,7 +14,7 @@ from typing import Protocol
 import psycopg
 import structlog
 
-from chatsync.database import Connection, Database, is_transient, translated
+from chatsync.database import LEASE_LOST, Connection, Database, is_transient, translated
 from chatsync.errors import DatabaseUnavailable, HandlerOutcome, LeaseLost, Permanent, Retry
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import Hint
@@ -31,9 +31,15 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Handler(Protocol):
-    """Applies messages inside the worker's transaction; raises Retry or Permanent, or fails."""
+    """Applies messages inside the worker's transaction; raises Retry or Permanent, or fails.
 
-    async def __call__(self, connection: Connection, messages: Sequence[QueueMessage]) -> None: ...
+    It is first called within a pipeline, where no answer can be waited for; when anything fails
+    then, it is called again `carefully`.
+    """
+
+    async def __call__(
+        self, connection: Connection, messages: Sequence[QueueMessage], *, carefully: bool
+    ) -> None: ...
 
 
 class Worker:
@@ -127,6 +133,40 @@ class Worker:
     ) -> list[QueueMessage]:
         """Handle and settle a batch in one transaction; returns the next one."""
         began = time.monotonic()
+        put_aside = 0
+        following = None
+        if reruns < MAX_RERUNS:
+            following = await self._process_at_once(handler, batch, worker_id)
+        if following is None:
+            following, put_aside = await self._process_carefully(handler, batch, worker_id, reruns)
+        self._on_commit()
+        queue = batch[0].queue
+        metrics.QUEUE_BATCH_SECONDS.labels(queue).observe(time.monotonic() - began)
+        metrics.QUEUE_SETTLED.labels(queue, "done").inc(len(batch) - put_aside)
+        metrics.QUEUE_SETTLED.labels(queue, "failed").inc(put_aside)
+        return following
+
+    async def _process_at_once(
+        self, handler: Handler, batch: list[QueueMessage], worker_id: int
+    ) -> list[QueueMessage] | None:
+        """All of it in one round trip; None when any of it fails, and nothing was done then."""
+        async with self._database.connection() as connection:
+            try:
+                async with connection.pipeline(), connection.transaction():
+                    await handler(connection, batch, carefully=False)
+                    cursor = await settle_and_claim(
+                        connection, batch, [], [], worker_id=worker_id, limit=self._batch_size
+                    )
+                return await cursor.fetchall()
+            except Exception as error:
+                _raise_if_not_ours(error)
+                log.info("batch_failed", messages=len(batch), error=repr(error))
+                return None
+
+    async def _process_carefully(
+        self, handler: Handler, batch: list[QueueMessage], worker_id: int, reruns: int
+    ) -> tuple[list[QueueMessage], int]:
+        """Find out which of them fail, and settle each as it deserves; returns how many failed."""
         async with self._database.transaction() as connection:
             if reruns >= MAX_RERUNS:
                 failures, untouched = _all_failed(
@@ -134,16 +174,10 @@ class Worker:
                 )
             else:
                 failures, untouched = await _apply(connection, handler, batch)
-            following = await settle_and_claim(
+            cursor = await settle_and_claim(
                 connection, batch, failures, untouched, worker_id=worker_id, limit=self._batch_size
             )
-        self._on_commit()
-        queue = batch[0].queue
-        metrics.QUEUE_BATCH_SECONDS.labels(queue).observe(time.monotonic() - began)
-        done = len(batch) - len(failures) - len(untouched)
-        metrics.QUEUE_SETTLED.labels(queue, "done").inc(done)
-        metrics.QUEUE_SETTLED.labels(queue, "failed").inc(len(failures))
-        return following
+            return await cursor.fetchall(), len(failures) + len(untouched)
 
     async def _release(self, batch: Sequence[QueueMessage]) -> None:
         if not batch:
@@ -166,10 +200,10 @@ async def _apply(
     """Run the handler over the whole batch or, where that fails, over each message alone."""
     try:
         async with connection.transaction():
-            await handler(connection, batch)
+            await handler(connection, batch, carefully=True)
         return [], []
     except Exception as error:
-        _raise_if_transient(error)
+        _raise_if_not_ours(error)
         if len(batch) == 1:
             log.warning("message_failed", id=batch[0].id, error=repr(error))
             return [_failure(batch[0], error)], []
@@ -188,10 +222,15 @@ async def _apply(
     return failures, untouched
 
 
-def _raise_if_transient(error: Exception) -> None:
-    if isinstance(error, DatabaseUnavailable):
+def _raise_if_not_ours(error: Exception) -> None:
+    """Pass on what no message is to blame for: trouble of the database, and a lost lease."""
+    if isinstance(error, DatabaseUnavailable | LeaseLost):
         raise error
-    if isinstance(error, psycopg.Error) and is_transient(error):
+    if isinstance(error, psycopg.Error) and (
+        is_transient(error)
+        or error.sqlstate == LEASE_LOST
+        or isinstance(error, psycopg.errors.PipelineAborted)
+    ):
         raise translated(error) from error
 
 

@@ -1,8 +1,8 @@
 """What every HTTP answer has: a correlation id, and for errors a problem document (RFC 9457)."""
 
 import json
+import os
 import re
-import uuid
 
 import psycopg
 import structlog
@@ -59,6 +59,14 @@ def classified(error: Exception) -> RequestError:
             return InternalError("something went wrong here", retry_after_ms=5000)
 
 
+def explained(error: Exception, correlation_id: str, path: str) -> Response:
+    """The answer to a request that raised; what is our own fault is logged."""
+    answer = classified(error)
+    if isinstance(answer, InternalError):
+        log.error("request_failed", path=path, error=repr(error), correlation_id=correlation_id)
+    return problem(answer, correlation_id)
+
+
 class Problems:
     """Outermost middleware: correlates requests and answers for whatever an endpoint raises."""
 
@@ -69,7 +77,7 @@ class Problems:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        correlation_id = _correlation_id(scope)
+        correlation_id = correlation_id_of(scope)
         scope.setdefault("state", {})["correlation_id"] = correlation_id
         has_begun = False
 
@@ -94,18 +102,18 @@ class Problems:
             except Exception as error:
                 if has_begun:
                     raise
-                answer = classified(error)
-                if isinstance(answer, InternalError):
-                    log.error("request_failed", path=scope["path"], error=repr(error))
-                await problem(answer, correlation_id)(scope, receive, send_correlated)
+                await explained(error, correlation_id, scope["path"])(
+                    scope, receive, send_correlated
+                )
 
 
 def correlation_id(request: Request) -> str:
     return request.state.correlation_id
 
 
-def _correlation_id(scope: Scope) -> str:
+def correlation_id_of(scope: Scope) -> str:
+    """The one that the request names, where it is usable, else a new one."""
     for name, value in scope["headers"]:
         if name == b"x-correlation-id" and _CORRELATION_ID.fullmatch(value):
             return value.decode()
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()

@@ -1,0 +1,148 @@
+"""chatsync as its users run it: `chatsync serve` and `chatsync work`, set by the environment."""
+
+import http.client
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psycopg
+
+from chatsync.dev.embedded import EmbeddedPostgres
+from chatsync.dev.postgres.cluster import ROLE, SUPERUSER, password_file
+from side_by_side import processes
+from side_by_side.clients import Dialect, text_frame
+from side_by_side.deliveries import ACCOUNT_ID, APP_SECRET, PHONE_NUMBER_ID, TENANT
+from side_by_side.processes import Child
+
+_CHATSYNC = (sys.executable, "-m", "chatsync")
+_JWT_SECRET = "the-benchmark-signs-its-tokens-with-this"
+
+
+class ChatsyncSide:
+    """A gateway process, a worker process, PostgreSQL."""
+
+    name = "chatsync"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._postgres = EmbeddedPostgres(folder / "data")
+        self._gateway: Child | None = None
+        self._worker: Child | None = None
+        self._token = ""
+        self.port = processes.free_port()
+
+    def __enter__(self) -> Self:
+        self._postgres.start()
+        self._environment = {
+            "CHATSYNC_DATABASE_URL": self._postgres.url,
+            "CHATSYNC_JWT_SECRET": _JWT_SECRET,
+            "CHATSYNC_PORT": str(self.port),
+        }
+        self._chatsync("migrate")
+        self._chatsync("tenant", "create", TENANT)
+        owner = ("--tenant", TENANT, "--provider", "whatsapp_cloud")
+        ids = ("--external-id", PHONE_NUMBER_ID, "--account-id", ACCOUNT_ID)
+        self._chatsync("inbox", "create", *owner, *ids, "--app-secret", APP_SECRET)
+        self._token = self._chatsync("token", "--tenant", TENANT, "--user", "agent-1")
+        self._database = psycopg.connect(self._postgres.url, autocommit=True)
+        # The owner of the database may read everything only in a role that row security lets pass.
+        self._database.execute("set role chatsync_worker")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        for child in (self._worker, self._gateway):
+            if child is not None:
+                child.stop()
+        self._postgres.remove()
+
+    def start(self, *, with_worker: bool) -> None:
+        self._gateway = self._start("serve")
+        if with_worker:
+            self.resume()
+        self._gateway.await_that(self._is_ready)
+
+    def resume(self) -> None:
+        self._worker = self._start("work")
+
+    def pause(self) -> None:
+        assert self._worker is not None
+        self._worker.stop()
+        self._worker = None
+
+    def analyze(self) -> None:
+        with psycopg.connect(self._superuser_url, autocommit=True) as connection:
+            connection.execute("analyze")
+
+    def roots(self) -> Mapping[str, int]:
+        roots = {"postgres": self._postgres.pid}
+        for name, child in (("serve", self._gateway), ("work", self._worker)):
+            if child is not None:
+                roots[name] = child.pid
+        return roots
+
+    def dialect(self) -> Dialect:
+        head = (
+            "GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            f"Authorization: Bearer {self._token}\r\n\r\n"
+        )
+        return Dialect(
+            upgrade=head.encode(),
+            hello=text_frame('{"type":"connect"}'),
+            confirmed=b'"type":"connected"',
+            ping=b'"type":"ping"',
+            pong=text_frame('{"type":"pong"}'),
+        )
+
+    def queued(self) -> int:
+        return self._number("select count(*) from chatsync.message_queue")
+
+    def stored(self) -> int:
+        return self._number("select coalesce(max(message_id), 0) from chatsync.messages")
+
+    def finished(self) -> int:
+        return self._number("select count(*) from chatsync.event_log where type = 'message:new'")
+
+    def first_stored_at(self, after: int) -> float:
+        query = (
+            "select extract(epoch from min(created_at)) from chatsync.messages where message_id > "
+        )
+        return self._number(f"{query}{after}")
+
+    @property
+    def _superuser_url(self) -> str:
+        """The tables belong to a role without login."""
+        data = self._folder / "data"
+        ours, theirs = (
+            f"{role}:{password_file(data, role).read_text(encoding='utf-8')}@"
+            for role in (ROLE, SUPERUSER)
+        )
+        return self._postgres.url.replace(ours, theirs)
+
+    def _start(self, command: str) -> Child:
+        return processes.start(command, [*_CHATSYNC, command], self._folder, self._environment)
+
+    def _chatsync(self, *arguments: str) -> str:
+        return processes.run([*_CHATSYNC, *arguments], self._environment)
+
+    def _is_ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def _number(self, query: str) -> int:
+        row = self._database.execute(query.encode()).fetchone()
+        assert row is not None
+        return row[0]

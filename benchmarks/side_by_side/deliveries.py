@@ -1,0 +1,69 @@
+"""Signed webhooks of the WhatsApp Cloud API, made before anything is measured.
+
+All requests have one length, so that a file of them needs no index; each has a message
+of its own.
+"""
+
+import hashlib
+import hmac
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+TENANT = "bench"
+PHONE_NUMBER_ID = "106540352242922"
+ACCOUNT_ID = "102290129340398"
+APP_SECRET = "a-secret-of-the-benchmark"
+PATH = "/webhooks/whatsapp"
+CONTACTS = 1_000
+# The number of a message is the eight digits after this.
+NUMBER_MARK = b"BENCH"
+
+# What Meta sends for a text of two lines; about 700 bytes, of which the text is 200.
+_BODY = (
+    '{"object":"whatsapp_business_account","entry":[{"id":"%s","changes":[{"value":'
+    '{"messaging_product":"whatsapp","metadata":{"display_phone_number":"15550783881",'
+    '"phone_number_id":"%s"},"contacts":[{"profile":{"name":"Customer %04d"},'
+    '"wa_id":"5511900%06d"}],'
+    '"messages":[{"from":"5511900%06d","id":"wamid.HBgNNTUxMTkwMDAwMDAwMBUCABEYEBENCH%08dAA==",'
+    '"timestamp":"%010d","text":{"body":"%s"},"type":"text"}]},"field":"messages"}]}]}'
+)
+_TEXT = (
+    "Good morning, I ordered two pairs of running shoes last week, and only one of them has come."
+    " Could you please look up where the other parcel is, and tell me when it comes? Thank you!"
+)
+_HEAD = (
+    f"POST {PATH} HTTP/1.1\r\n"
+    "Host: 127.0.0.1\r\n"
+    "User-Agent: facebookexternalua\r\n"
+    "Accept: */*\r\n"
+    "Content-Type: application/json\r\n"
+    "Content-Length: %d\r\n"
+    "X-Hub-Signature-256: sha256=%s\r\n"
+    "\r\n"
+)
+
+
+def requests(first: int, count: int) -> Iterator[bytes]:
+    """Requests with the messages `first` to `first + count - 1`, from contacts in random order."""
+    chance = random.Random(first)
+    key = hmac.new(APP_SECRET.encode(), digestmod=hashlib.sha256)
+    now = int(time.time())
+    for number in range(first, first + count):
+        contact = chance.randrange(CONTACTS)
+        values = (ACCOUNT_ID, PHONE_NUMBER_ID, contact, contact, contact, number, now, _TEXT)
+        body = (_BODY % values).encode()
+        signer = key.copy()
+        signer.update(body)
+        yield (_HEAD % (len(body), signer.hexdigest())).encode() + body
+
+
+def write(path: Path, count: int) -> int:
+    """Write requests back to back into a file; returns the bytes of each."""
+    size = 0
+    with path.open("wb") as file:
+        for request in requests(0, count):
+            size = len(request)
+            file.write(request)
+    return size
