@@ -1,7 +1,8 @@
 """Measures the main path, webhook to socket, of chatsync beside the usual stack.
 
     scripts/bench inbox [--runs N] [--only flat-out,latency,accept,drain]
-        [--side chatsync|peer|both] [--quick] [--without-statistics] [--json FILE]
+        [--side chatsync|peer|both] [--redis-fsync always|everysec] [--quick]
+        [--without-statistics] [--check-generator] [--json FILE]
 
 Starts and stops everything itself; docs/benchmarks.md says what each figure means.
 """

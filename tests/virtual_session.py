@@ -27,7 +27,7 @@ _SHAPES: dict[str, tuple[set[str], set[str]]] = {
             "sessionId", "tenantId", "userId", "recovered", "cursor", "topics", "heartbeat",
             "tokenExpiresAt", "limits",
         },
-        {"id", "reason", "refused"},
+        {"id", "reason", "refused", "reconnect"},
     ),
     "events": ({"from", "to", "events"}, {"replay", "more", "redelivered"}),
     "ping": ({"n", "cursor"}, {"rttMs"}),

@@ -2,65 +2,47 @@
 
 import http.client
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import psycopg
 
-from chatsync.dev.embedded import EmbeddedPostgres
 from chatsync.dev.postgres.cluster import ROLE, SUPERUSER, password_file
-from side_by_side import processes
-from side_by_side.clients import Dialect, text_frame
+from side_by_side import postgres, processes
 from side_by_side.deliveries import ACCOUNT_ID, APP_SECRET, PHONE_NUMBER_ID, TENANT
 from side_by_side.processes import Child
+from side_by_side.side import Side
+from side_by_side.subscribers import Dialect, text_frame, upgrade
 
 _CHATSYNC = (sys.executable, "-m", "chatsync")
 _JWT_SECRET = "the-benchmark-signs-its-tokens-with-this"
 
 
-class ChatsyncSide:
+@contextmanager
+def opened(folder: Path) -> Generator[Side]:
     """A gateway process, a worker process, PostgreSQL."""
+    with processes.ending() as stack:
+        yield _ChatsyncSide(folder, stack)
 
-    name = "chatsync"
 
-    def __init__(self, folder: Path) -> None:
+class _ChatsyncSide:
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder = folder
-        self._postgres = EmbeddedPostgres(folder / "data")
+        self._stack = stack
         self._gateway: Child | None = None
         self._worker: Child | None = None
-        self._token = ""
+        self._postgres = postgres.started(folder, stack)
         self.port = processes.free_port()
-
-    def __enter__(self) -> Self:
-        self._postgres.start()
         self._environment = {
             "CHATSYNC_DATABASE_URL": self._postgres.url,
             "CHATSYNC_JWT_SECRET": _JWT_SECRET,
             "CHATSYNC_PORT": str(self.port),
         }
-        self._chatsync("migrate")
-        self._chatsync("tenant", "create", TENANT)
-        owner = ("--tenant", TENANT, "--provider", "whatsapp_cloud")
-        ids = ("--external-id", PHONE_NUMBER_ID, "--account-id", ACCOUNT_ID)
-        self._chatsync("inbox", "create", *owner, *ids, "--app-secret", APP_SECRET)
-        self._token = self._chatsync("token", "--tenant", TENANT, "--user", "agent-1")
-        self._database = psycopg.connect(self._postgres.url, autocommit=True)
+        self._token = self._set_up()
+        self._database = postgres.connected(self._postgres.url, stack)
         # The owner of the database may read everything only in a role that row security lets pass.
         self._database.execute("set role chatsync_worker")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        for child in (self._worker, self._gateway):
-            if child is not None:
-                child.stop()
-        self._postgres.remove()
 
     def start(self, *, with_worker: bool) -> None:
         self._gateway = self._start("serve")
@@ -88,18 +70,16 @@ class ChatsyncSide:
         return roots
 
     def dialect(self) -> Dialect:
-        head = (
-            "GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-            f"Authorization: Bearer {self._token}\r\n\r\n"
-        )
         return Dialect(
-            upgrade=head.encode(),
+            upgrade=upgrade("/ws", f"Authorization: Bearer {self._token}"),
             hello=text_frame('{"type":"connect"}'),
             confirmed=b'"type":"connected"',
             ping=b'"type":"ping"',
             pong=text_frame('{"type":"pong"}'),
         )
+
+    def facts(self) -> Mapping[str, str]:
+        return postgres.facts(self._database)
 
     def queued(self) -> int:
         return self._number("select count(*) from chatsync.message_queue")
@@ -111,10 +91,8 @@ class ChatsyncSide:
         return self._number("select count(*) from chatsync.event_log where type = 'message:new'")
 
     def first_stored_at(self, after: int) -> float:
-        query = (
-            "select extract(epoch from min(created_at)) from chatsync.messages where message_id > "
-        )
-        return self._number(f"{query}{after}")
+        first = "select extract(epoch from min(created_at)) from chatsync.messages"
+        return float(self._number(f"{first} where message_id > {after}"))
 
     @property
     def _superuser_url(self) -> str:
@@ -126,8 +104,19 @@ class ChatsyncSide:
         )
         return self._postgres.url.replace(ours, theirs)
 
+    def _set_up(self) -> str:
+        """Make a tenant with an inbox; returns an agent's token."""
+        self._chatsync("migrate")
+        self._chatsync("tenant", "create", TENANT)
+        owner = ("--tenant", TENANT, "--provider", "whatsapp_cloud")
+        ids = ("--external-id", PHONE_NUMBER_ID, "--account-id", ACCOUNT_ID)
+        self._chatsync("inbox", "create", *owner, *ids, "--app-secret", APP_SECRET)
+        return self._chatsync("token", "--tenant", TENANT, "--user", "agent-1")
+
     def _start(self, command: str) -> Child:
-        return processes.start(command, [*_CHATSYNC, command], self._folder, self._environment)
+        child = processes.start(command, [*_CHATSYNC, command], self._folder, self._environment)
+        self._stack.callback(child.stop)
+        return child
 
     def _chatsync(self, *arguments: str) -> str:
         return processes.run([*_CHATSYNC, *arguments], self._environment)
@@ -143,6 +132,4 @@ class ChatsyncSide:
             connection.close()
 
     def _number(self, query: str) -> int:
-        row = self._database.execute(query.encode()).fetchone()
-        assert row is not None
-        return row[0]
+        return postgres.number(self._database, query)

@@ -18,10 +18,6 @@ def seconds(roots: Mapping[str, int]) -> dict[str, float]:
     return {name: _tree_ticks(root, stats, children) / _TICKS for name, root in roots.items()}
 
 
-def spent(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    return {name: after[name] - before[name] for name in after}
-
-
 def _tree_ticks(
     root: int, stats: Mapping[int, list[str]], children: Mapping[int, list[int]]
 ) -> int:

@@ -6,6 +6,7 @@ of its own.
 
 import hashlib
 import hmac
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -66,4 +67,6 @@ def write(path: Path, count: int) -> int:
         for request in requests(0, count):
             size = len(request)
             file.write(request)
+        file.flush()
+        os.fsync(file.fileno())  # or else it is written while a server waits for the same disk
     return size

@@ -1,80 +1,62 @@
 """The four figures, each measured on one side that is fresh."""
 
-import asyncio
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from asyncio import create_task
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+import uvloop
+
 from side_by_side import cpu, processes
-from side_by_side.clients import Posters, Tally, subscribe
 from side_by_side.deliveries import requests
-from side_by_side.processes import BenchmarkError
+from side_by_side.posters import Posters
+from side_by_side.processes import PATIENCE_SECONDS, BenchmarkError
 from side_by_side.side import Side
+from side_by_side.sizes import (
+    CONNECTIONS,
+    WARM_UP_MESSAGES,
+    WARM_UP_SECONDS,
+    RequestFile,
+    Sizes,
+)
+from side_by_side.subscribers import Tally, subscribe
 
 Result: TypeAlias = dict[str, float]
 
 _LUA = Path(__file__).with_name("accept.lua")
-CONNECTIONS = 32
-WARM_UP = 1_000  # node compiles what is hot, pools open, plans are cached
-PATIENCE_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """How much is measured in one run."""
-
-    sockets: int = 10
-    flat_out_messages: Mapping[str, int] = None  # type: ignore[assignment]
-    latency_rate: float = 100.0
-    latency_seconds: float = 15.0
-    accept_seconds: int = 10
-    drain_messages: int = 20_000
-    analyze: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class RequestFile:
-    """Requests that were written before, each of one length."""
-
-    path: Path
-    length: int
-    count: int
-
-
-def flat_out(side: Side, sizes: Sizes, _file: RequestFile) -> Result:
+def flat_out(side: Side, name: str, sizes: Sizes, _file: RequestFile) -> Result:
     """Webhook to socket, as fast as it goes: the last message on the last socket ends it."""
     side.start(with_worker=True)
-    return asyncio.run(_flat_out(side, sizes))
+    return uvloop.run(_flat_out(side, sizes, sizes.flat_out_messages[name]))
 
 
-async def _flat_out(side: Side, sizes: Sizes) -> Result:
-    count = sizes.flat_out_messages[side.name]
+async def _flat_out(side: Side, sizes: Sizes, count: int) -> Result:
     tally, posters = await _warmed_up(side, sizes)
-    measured = list(requests(WARM_UP, count))
+    measured = list(requests(WARM_UP_MESSAGES, count))
     before, own = cpu.seconds(side.roots()), time.process_time()
-    waiting = asyncio.create_task(tally.until(WARM_UP + count, PATIENCE_SECONDS))
+    waiting = create_task(tally.until(WARM_UP_MESSAGES + count, PATIENCE_SECONDS))
     began = await posters.flat_out(measured)
     answered = time.monotonic()
     await waiting
     elapsed = tally.last_at - began
-    used = cpu.spent(before, cpu.seconds(side.roots()))
+    used = _cpu_us(before, side, count)
     posters.close()
     return {
         "messages_per_second": count / elapsed,
         "accepted_per_second": count / (answered - began),
-        "server_cpu_us": sum(used.values()) / count * 1e6,
-        **{f"cpu_us_{name}": value / count * 1e6 for name, value in used.items()},
+        **used,
         "cpu_us_driver": (time.process_time() - own) / count * 1e6,
     }
 
 
-def latency(side: Side, sizes: Sizes, _file: RequestFile) -> Result:
+def latency(side: Side, _name: str, sizes: Sizes, _file: RequestFile) -> Result:
     """From the sending of a webhook to its message on each socket, at an even and modest rate."""
     side.start(with_worker=True)
-    return asyncio.run(_latency(side, sizes))
+    return uvloop.run(_latency(side, sizes))
 
 
 async def _latency(side: Side, sizes: Sizes) -> Result:
@@ -82,72 +64,60 @@ async def _latency(side: Side, sizes: Sizes) -> Result:
     tally, posters = await _warmed_up(side, sizes)
     seen: list[tuple[int, float]] = []
     tally.seen_at = lambda number, at: seen.append((number, at))
-    measured = list(requests(WARM_UP, count))
-    before = cpu.seconds(side.roots())
+    measured = list(requests(WARM_UP_MESSAGES, count))
+    before, own = cpu.seconds(side.roots()), time.process_time()
     sent_at = await posters.evenly(measured, sizes.latency_rate)
-    await tally.until(WARM_UP + count, PATIENCE_SECONDS)
-    used = cpu.spent(before, cpu.seconds(side.roots()))
+    await tally.until(WARM_UP_MESSAGES + count, PATIENCE_SECONDS)
+    used = _cpu_us(before, side, count)
     posters.close()
-    delays = [(at - sent_at[number - WARM_UP]) * 1000 for number, at in seen]
-    cuts = statistics.quantiles(delays, n=1000, method="inclusive")
+    delays = [(at - sent_at[number - WARM_UP_MESSAGES]) * 1000 for number, at in seen]
     return {
-        "median_ms": cuts[499],
-        "p90_ms": cuts[899],
-        "p99_ms": cuts[989],
-        "max_ms": max(delays),
-        "server_cpu_us": sum(used.values()) / count * 1e6,
+        **_spread(delays),
+        **used,
+        "cpu_us_driver": (time.process_time() - own) / count * 1e6,
     }
 
 
-def accept(side: Side, sizes: Sizes, file: RequestFile) -> Result:
+def accept(side: Side, _name: str, sizes: Sizes, file: RequestFile) -> Result:
     """Webhooks that are answered 200 while nobody works on them."""
     side.start(with_worker=False)
-    warm_up, _ = _wrk(side, file, 0, 2)
+    warm_up, _ = _wrk(side, file, 0, WARM_UP_SECONDS)
     before = cpu.seconds(side.roots())
-    accepted, seconds = _wrk(side, file, file.count // 4, sizes.accept_seconds)
-    used = cpu.spent(before, cpu.seconds(side.roots()))
+    accepted, seconds = _wrk(side, file, sizes.first_measured, sizes.accept_seconds)
+    used = _cpu_us(before, side, accepted)
     queued = side.queued()
+    # wrk leaves with a request under way on each connection, in each of its two runs.
     if not warm_up + accepted <= queued <= warm_up + accepted + 2 * CONNECTIONS:
         raise BenchmarkError(f"{warm_up + accepted} were answered 200, and {queued} are queued")
-    return {
-        "accepted_per_second": accepted / seconds,
-        "server_cpu_us": sum(used.values()) / accepted * 1e6,
-        **{f"cpu_us_{name}": value / accepted * 1e6 for name, value in used.items()},
-    }
+    return {"accepted_per_second": accepted / seconds, **used}
 
 
-def drain(side: Side, sizes: Sizes, _file: RequestFile) -> Result:
+def drain(side: Side, _name: str, sizes: Sizes, _file: RequestFile) -> Result:
     """What is queued becomes conversations, messages and events."""
-    count = sizes.drain_messages
-    if sizes.analyze:
+    done, count = 0, sizes.drain_messages
+    if sizes.has_statistics:
         side.start(with_worker=True)
-        asyncio.run(_fill(side, 0, WARM_UP))
-        _await_count(side.finished, WARM_UP)
+        done = WARM_UP_MESSAGES
+        uvloop.run(_fill(side, 0, done))
+        _await_count(side.finished, done)
         side.analyze()
         side.pause()
-        time.sleep(1)
-        done = WARM_UP
     else:
         side.start(with_worker=False)
-        done = 0
-    asyncio.run(_fill(side, done, count))
+    uvloop.run(_fill(side, done, count))
     if side.queued() != count:
         raise BenchmarkError(f"{side.queued()} are queued instead of {count}")
     before = cpu.seconds(side.roots())
     side.resume()
     _await_count(side.stored, done + count)
     _await_count(side.finished, done + count)
-    seconds = time.time() - float(side.first_stored_at(done))
-    after = cpu.seconds(side.roots())
-    used = cpu.spent({name: before.get(name, 0.0) for name in after}, after)
-    return {
-        "messages_per_second": count / seconds,
-        "server_cpu_us": sum(used.values()) / count * 1e6,
-        **{f"cpu_us_{name}": value / count * 1e6 for name, value in used.items()},
-    }
+    seconds = time.time() - side.first_stored_at(done)
+    return {"messages_per_second": count / seconds, **_cpu_us(before, side, count)}
 
 
-FIGURES: Mapping[str, Callable[[Side, Sizes, RequestFile], Result]] = {
+Figure: TypeAlias = Callable[[Side, str, Sizes, RequestFile], Result]
+
+FIGURES: Mapping[str, Figure] = {
     "flat-out": flat_out,
     "latency": latency,
     "accept": accept,
@@ -155,12 +125,32 @@ FIGURES: Mapping[str, Callable[[Side, Sizes, RequestFile], Result]] = {
 }
 
 
+def _cpu_us(before: Mapping[str, float], side: Side, count: int) -> Result:
+    """Microseconds of each of a side's servers for one message; one that is new began at 0."""
+    after = cpu.seconds(side.roots())
+    used = {name: (spent - before.get(name, 0.0)) / count * 1e6 for name, spent in after.items()}
+    return {
+        "cpu_us_servers": sum(used.values()),
+        **{f"cpu_us_{name}": value for name, value in used.items()},
+    }
+
+
+def _spread(delays: Sequence[float]) -> Result:
+    cuts = statistics.quantiles(delays, n=1000, method="inclusive")
+    return {
+        "median_ms": cuts[499],
+        "p90_ms": cuts[899],
+        "p99_ms": cuts[989],
+        "max_ms": max(delays),
+    }
+
+
 async def _warmed_up(side: Side, sizes: Sizes) -> tuple[Tally, Posters]:
     tally, posters = Tally(sizes.sockets), Posters(CONNECTIONS)
     await subscribe(side.port, side.dialect(), tally)
-    await _fill(side, 0, WARM_UP)
-    await tally.until(WARM_UP, PATIENCE_SECONDS)
-    if sizes.analyze:
+    await _fill(side, 0, WARM_UP_MESSAGES)
+    await tally.until(WARM_UP_MESSAGES, PATIENCE_SECONDS)
+    if sizes.has_statistics:
         side.analyze()
     await posters.connect(side.port)
     return tally, posters
@@ -190,7 +180,9 @@ def _wrk(side: Side, file: RequestFile, first: int, seconds: int) -> tuple[int, 
             *(str(file.path), str(file.length), str(first)),
         ]
     )
-    result = next(line for line in said.splitlines() if line.startswith("result "))
+    result = next((line for line in said.splitlines() if line.startswith("result ")), None)
+    if result is None:
+        raise BenchmarkError(f"wrk told no result: {processes.telling_line(said)}")
     accepted, microseconds, failed = (int(part) for part in result.split()[1:])
     if failed:
         raise BenchmarkError(f"{failed} webhooks were not answered 200")

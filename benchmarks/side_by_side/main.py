@@ -1,66 +1,127 @@
 """The command line: which figures, on which sides, how often."""
 
 import argparse
-import json
-import shutil
-import tempfile
+import signal
+import sys
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from types import FrameType
 
-import uvloop
+import psycopg
 
-from side_by_side import deliveries, needs
-from side_by_side.chatsync_side import ChatsyncSide
-from side_by_side.figures import FIGURES, RequestFile, Result, Sizes
-from side_by_side.peer_side import PeerSide
+from chatsync.errors import ChatsyncError
+from side_by_side import chatsync_side, facts, needs, peer_side, runs, sizes, tables, trivial_side
+from side_by_side.figures import FIGURES
+from side_by_side.processes import BenchmarkError
+from side_by_side.results import Results
+from side_by_side.side import Opener
 
-SIDES = {"chatsync": ChatsyncSide, "peer": PeerSide}
+_SIDES = ("chatsync", "peer")
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--only", default=",".join(FIGURES))
-    parser.add_argument("--side", choices=[*SIDES, "both"], default="both")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--without-statistics", action="store_true")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    small = Sizes(
-        flat_out_messages={"chatsync": 3_000, "peer": 2_000},
-        latency_seconds=5.0,
-        accept_seconds=4,
-        drain_messages=5_000,
-        analyze=not options.without_statistics,
-    )
-    sizes = (
-        small
-        if options.quick
-        else Sizes(
-            flat_out_messages={"chatsync": 10_000, "peer": 5_000},
-            analyze=not options.without_statistics,
-        )
-    )
-    sides = list(SIDES) if options.side == "both" else [options.side]
-    needs.provide(sides)
-    uvloop.install()
-    results: dict[tuple[str, str], list[Result]] = {}
-    with tempfile.TemporaryDirectory(prefix="chatsync-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)
-        count = 120_000
-        length = deliveries.write(folder / "requests", count)
-        file = RequestFile(folder / "requests", length, count)
-        for run in range(options.runs):
-            for figure in options.only.split(","):
-                for side_name in sides if run % 2 == 0 else reversed(sides):
-                    place = Path(tempfile.mkdtemp(dir=folder))
-                    place.chmod(0o711)
-                    with SIDES[side_name](place) as side:
-                        result = FIGURES[figure](side, sizes, file)
-                    shutil.rmtree(place, ignore_errors=True)
-                    results.setdefault((figure, side_name), []).append(result)
-                    words = "  ".join(f"{k} {v:.1f}" for k, v in result.items())
-                    print(f"run {run + 1}  {figure}  {side_name}: {words}", flush=True)
+    """Measure what the arguments say; exits with 1 and one sentence for whatever prevents it."""
+    options = _parser().parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        _run(options)
+    except (BenchmarkError, ChatsyncError, psycopg.Error, OSError) as error:
+        _say("; ".join(str(error).split("\n")))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _say("interrupted; what was started is stopped")
+        sys.exit(_INTERRUPTED)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def _run(options: argparse.Namespace) -> None:
+    plan = _plan(options)
+    needs.provide(plan.sides, wrk="accept" in plan.figures)
+    results = Results(facts.of_this_run(), facts.of_programs(plan.sides))
+
+    def on_result(run: int, figure: str, side: str) -> None:
+        _say(f"run {run}, {figure}, {side}: {tables.words(results, figure, side)}")
         if options.json:
-            kept = [{"figure": f, "side": s, "runs": r} for (f, s), r in results.items()]
-            options.json.write_text(json.dumps(kept, indent=2) + "\n")
+            results.write(options.json)
+
+    runs.measure(plan, results, on_result)
+    print(tables.report(results))
+
+
+def _plan(options: argparse.Namespace) -> runs.Plan:
+    if options.check_generator:
+        figures = [name for name in options.only if name != "drain"]
+        return runs.Plan(
+            figures, {"trivial": trivial_side.opened}, options.runs, sizes.of_generator()
+        )
+    sized = sizes.quick if options.quick else sizes.full
+    measured = sized(has_statistics=not options.without_statistics)
+    return runs.Plan(options.only, _sides(options), options.runs, measured)
+
+
+def _sides(options: argparse.Namespace) -> Mapping[str, Opener]:
+    openers: dict[str, Opener] = {
+        "chatsync": chatsync_side.opened,
+        "peer": partial(peer_side.opened, redis_fsync=options.redis_fsync),
+    }
+    return {name: openers[name] for name in _SIDES if options.side in (name, "both")}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench inbox",
+        description="Measures the way from webhook to socket of chatsync beside the usual stack.",
+    )
+    add = parser.add_argument
+    add("--runs", type=_count, default=5, help="how often each is measured (5)")
+    add("--only", type=_figures, default=list(FIGURES), help=f"of {','.join(FIGURES)}: some")
+    add("--side", choices=[*_SIDES, "both"], default="both")
+    add("--quick", action="store_true", help="see that all works, in sizes too small to compare")
+    add(
+        "--redis-fsync",
+        choices=["always", "everysec"],
+        default="always",
+        help="when the peer's Redis writes to disk: before it answers (always), or a second later",
+    )
+    add(
+        "--without-statistics",
+        action="store_true",
+        help="measure tables that PostgreSQL has no statistics of, as in their first minute",
+    )
+    add(
+        "--check-generator",
+        action="store_true",
+        help="measure a server that does nothing, to see what the generator itself can do",
+    )
+    add("--json", type=_new_file, metavar="FILE", help="write each run and the medians, too")
+    return parser
+
+
+def _count(text: str) -> int:
+    if (count := int(text)) < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return count
+
+
+def _figures(text: str) -> list[str]:
+    figures = text.split(",")
+    if unknown := set(figures) - set(FIGURES):
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)} is none of {', '.join(FIGURES)}")
+    return figures
+
+
+def _new_file(text: str) -> Path:
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{path.parent} is no folder")
+    return path
+
+
+def _say(sentence: str) -> None:
+    print(f"scripts/bench inbox: {sentence}", file=sys.stderr, flush=True)

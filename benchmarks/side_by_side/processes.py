@@ -5,12 +5,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
+PATIENCE_SECONDS = 120.0  # for what a slow machine does in a minute
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR")  # what else is set here must not change a figure
 
 
@@ -34,9 +36,15 @@ class Child:
         """Return when the condition holds. Raises BenchmarkError when the process ends before."""
         deadline = time.monotonic() + START_SECONDS
         while not condition():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise BenchmarkError(f"{self.name} did not start: {self.last_words()}")
+            if self.process.poll() is not None:
+                raise BenchmarkError(f"{self.name} ended: {self._cause()}")
+            if time.monotonic() > deadline:
+                raise BenchmarkError(f"{self.name} is not ready after {START_SECONDS:.0f} s")
             time.sleep(0.02)
+
+    def said(self, line: str) -> int:
+        """Count how often it wrote this line to its log."""
+        return self.log.read_text(errors="replace").splitlines().count(line)
 
     def stop(self) -> None:
         if self.process.poll() is not None:
@@ -48,9 +56,22 @@ class Child:
             self.process.kill()
             self.process.wait()
 
-    def last_words(self) -> str:
-        lines = self.log.read_text(errors="replace").strip().splitlines()
-        return "\n".join(lines[-12:]) if lines else "it said nothing"
+    def _cause(self) -> str:
+        return telling_line(self.log.read_text(errors="replace"))
+
+
+@contextmanager
+def ending() -> Generator[ExitStack]:
+    """Give a stack for whatever has to be ended; its ending is not cut short by another Ctrl-C."""
+    stack = ExitStack()
+    try:
+        yield stack
+    finally:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            stack.close()
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 def start(
@@ -73,12 +94,24 @@ def start(
 def run(command: Sequence[str], environment: Mapping[str, str] = {}) -> str:
     """Run a short program; returns what it says. Raises BenchmarkError."""
     answer = subprocess.run(
-        command, env=_environment(environment), capture_output=True, text=True, check=False
+        command,
+        env=_environment(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if answer.returncode:
-        said = (answer.stderr or answer.stdout).strip().splitlines() or ["it said nothing"]
-        raise BenchmarkError(f"{' '.join(command[:4])} failed: {said[-1]}")
+        cause = telling_line(answer.stderr or answer.stdout)
+        raise BenchmarkError(f"{' '.join(command[:4])} failed: {cause}")
     return answer.stdout.strip()
+
+
+def telling_line(text: str) -> str:
+    """Of what a failing program said, the last line that names an error, or else the last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if "error" in line.lower()]
+    return (telling or lines or ["it said nothing"])[-1]
 
 
 def free_port() -> int:

@@ -1,16 +1,20 @@
 """What a figure may ask of a side, whichever it is."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol, TypeAlias
 
-from side_by_side.clients import Dialect
+from side_by_side.subscribers import Dialect
 
 
 class Side(Protocol):
-    """One of the two systems on a database of its own; a context manager."""
+    """One of the systems that are measured, with a database of its own."""
 
-    name: str
-    port: int
+    @property
+    def port(self) -> int:
+        """Where it listens for webhooks and subscribers."""
+        ...
 
     def start(self, *, with_worker: bool) -> None:
         """Start all processes; without a worker, what comes stays queued."""
@@ -21,7 +25,7 @@ class Side(Protocol):
         ...
 
     def pause(self) -> None:
-        """Stop the worker after what it is doing."""
+        """Stop the worker; returns when it has done what it was doing."""
         ...
 
     def analyze(self) -> None:
@@ -34,6 +38,10 @@ class Side(Protocol):
 
     def dialect(self) -> Dialect:
         """How a subscriber speaks to this side."""
+        ...
+
+    def facts(self) -> Mapping[str, str]:
+        """The versions of its servers, and what they say about their durability."""
         ...
 
     def queued(self) -> int:
@@ -51,3 +59,7 @@ class Side(Protocol):
     def first_stored_at(self, after: int) -> float:
         """When the transaction of the first message but `after` began; seconds since 1970."""
         ...
+
+
+# Makes a side that keeps its files in a folder; to leave it ends everything it started.
+Opener: TypeAlias = Callable[[Path], AbstractContextManager[Side]]

@@ -21,10 +21,15 @@ begin
     on conflict do nothing
     returning tenant_id, inbox_id, item_key
   )
-  select array_agg(i order by i.position) into v_found
-  from unnest(p_items) as i
-  where i.item_id is null
-    or (i.tenant_id, i.inbox_id, i.kind || ':' || i.item_id) in (select * from fresh);
+  select array_agg(f.item order by (f.item).position) into v_found
+  from (
+    -- One that comes twice in a batch is applied once.
+    select distinct on (i.inbox_id, coalesce(i.kind || ':' || i.item_id, i.position::text)) i as item
+    from unnest(p_items) as i
+    where i.item_id is null
+      or (i.tenant_id, i.inbox_id, i.kind || ':' || i.item_id) in (select * from fresh)
+    order by i.inbox_id, coalesce(i.kind || ':' || i.item_id, i.position::text), i.position
+  ) as f;
   return v_found;
 end
 $$;
@@ -81,6 +86,7 @@ as $$
 declare
   v_message chatsync.messages;
   v_at text := chatsync.wire_time(p_item.occurred_at);
+  v_call jsonb;
 begin
   select * into strict v_message
   from chatsync.messages
@@ -94,7 +100,7 @@ begin
       v_message.metadata := v_message.metadata || coalesce(p_item.metadata, '{}')
         || jsonb_build_object('editedAt', v_at);
     when 'revoke' then
-      if v_message.metadata ? 'deletedAt' then
+      if v_at >= v_message.metadata ->> 'deletedAt' then
         return false;
       end if;
       v_message.metadata := v_message.metadata || jsonb_build_object('deletedAt', v_at);
@@ -105,24 +111,32 @@ begin
       v_message.reactions := coalesce(v_message.reactions, '{}') || jsonb_build_object(
         p_item.data ->> 'by', jsonb_build_object('emoji', p_item.data -> 'emoji', 'timestamp', v_at));
     when 'played' then
-      if v_message.metadata ? 'playedAt' then
+      if v_at >= v_message.metadata ->> 'playedAt' then
         return false;
       end if;
       v_message.metadata := v_message.metadata || jsonb_build_object('playedAt', v_at);
     when 'call' then
-      if chatsync.call_rank(p_item.metadata -> 'call' ->> 'step')
-        <= chatsync.call_rank(v_message.metadata -> 'call' ->> 'step') then
+      v_call := v_message.metadata -> 'call';
+      -- An earlier step that comes late only adds what the later one does not say.
+      v_call := case
+        when chatsync.call_rank(p_item.metadata -> 'call' ->> 'step') > chatsync.call_rank(v_call ->> 'step')
+        then v_call || (p_item.metadata -> 'call')
+        else (p_item.metadata -> 'call') || v_call
+      end;
+      if v_call = v_message.metadata -> 'call' then
         return false;
       end if;
-      v_message.metadata := v_message.metadata || jsonb_build_object(
-        'call', (v_message.metadata -> 'call') || (p_item.metadata -> 'call'));
+      v_message.metadata := v_message.metadata || jsonb_build_object('call', v_call);
     when 'message' then
-      if not v_message.is_placeholder or p_item.is_placeholder then
+      if not v_message.is_placeholder or coalesce(p_item.is_placeholder, false) then
         return false;
       end if;
       v_message.type := p_item.type;
-      v_message.content := p_item.content;
-      v_message.metadata := p_item.metadata;
+      -- What was done to the message since then stands.
+      if not v_message.metadata ? 'editedAt' then
+        v_message.content := p_item.content;
+      end if;
+      v_message.metadata := p_item.metadata || v_message.metadata;
       v_message.is_placeholder := false;
   end case;
   update chatsync.messages
@@ -139,7 +153,8 @@ language sql immutable parallel safe
 return coalesce(array_position(array['offered', 'ringing', 'accepted', 'ended'], p_step), 0);
 
 -- Called by apply_inbound(). The business read messages on its phone. Parks what finds no message.
--- Lock order: conversations, then messages; in the order of the items. Returns what changed.
+-- Lock order: conversations, then messages; in the order of the items. Returns what changed. Raises
+-- 40001 when a conversation was merged meanwhile.
 create or replace function chatsync.apply_reads(
   p_items chatsync.inbound_item[],
   out tenant_ids text[], out message_ids bigint[], out correlation_ids text[],
@@ -168,6 +183,14 @@ begin
     end if;
     v_read := chatsync.mark_read(
       v_message.tenant_id, v_message.conversation_id, v_message.sent_at, v_message.position);
+    if not exists (
+      select from chatsync.messages
+      where tenant_id = v_message.tenant_id and message_id = v_message.message_id
+        and conversation_id = v_message.conversation_id
+    ) then
+      raise exception 'a conversation was merged by another transaction'
+        using errcode = 'serialization_failure';
+    end if;
     if cardinality(v_read) > 0 then
       message_ids := message_ids || v_read;
       tenant_ids := tenant_ids || array_fill(v_item.tenant_id, array[cardinality(v_read)]);

@@ -14,6 +14,7 @@ declare
   v_late chatsync.inbound_item[];
   v_contacts record;
   v_stored record;
+  v_read chatsync.entity[];
 begin
   select array_agg(i order by i.position),
     array_agg(i order by i.position) filter (where i.kind <> 'message' or i.direction = 'OUTBOUND')
@@ -32,78 +33,69 @@ begin
       null::text[] as touched_correlation_ids, null::bigint[] as made, null::bigint[] as reopened
     into v_stored;
   end if;
-
-  perform chatsync.publish_stored(
-    v_stored.tenant_ids, v_stored.message_ids, v_stored.correlation_ids, v_stored.touched_tenant_ids,
-    v_stored.touched_ids, v_stored.touched_correlation_ids, v_stored.made, v_stored.reopened,
-    v_contacts.conversations);
   -- What is known of an older message than the batch's: its statuses and changes, and what waited for
   -- a message that has come now.
   v_late := array(
       select i from unnest(v_items) as i
       where i.kind <> 'message' or (
         (i.direction = 'OUTBOUND' or i.origin = 'history')
-        and (i.inbox_id, i.provider_message_id) not in (
-          select n.inbox_id, n.provider_message_id from unnest(v_new) as n)))
+        and i.position not in (select n.position from unnest(v_new) as n)))
     || chatsync.adopted_orphans(v_new);
   if cardinality(v_late) > 0 then
-    perform chatsync.apply_late(v_late);
+    v_read := chatsync.apply_late(v_late, coalesce(v_stored.message_ids, '{}'));
   end if;
+  perform chatsync.publish_stored(
+    v_stored.tenant_ids, v_stored.message_ids, v_stored.correlation_ids,
+    v_stored.touched_tenant_ids, v_stored.touched_ids, v_stored.touched_correlation_ids,
+    v_stored.made, v_stored.reopened, v_contacts.conversations, v_read);
   perform chatsync.publish_contacts(
     v_contacts.changed || chatsync.told_contacts(v_items, v_contacts.contact_ids, v_contacts.made));
 end
 $$;
 
--- Called by apply_inbound() after messages were stored and contacts were merged.
-create or replace function chatsync.publish_stored(
-  p_tenant_ids text[], p_message_ids bigint[], p_correlation_ids text[], p_touched_tenant_ids text[],
-  p_touched_ids bigint[], p_touched_correlation_ids text[], p_made bigint[], p_reopened bigint[],
-  p_merged chatsync.entity[]
-) returns void
+-- Called by the worker for a batch as a whole: what it says becomes true, the batch is settled and the
+-- next one is claimed, in one statement and so in one commit that waits for no client. p_rejected holds
+-- the items that no parser understood. Raises what apply_inbound() and settle() raise; then nothing was
+-- done.
+create or replace function chatsync.apply_inbound_and_settle(
+  p_contacts jsonb, p_items jsonb, p_rejected jsonb, p_lease_id bigint, p_done bigint[],
+  p_queue text, p_worker_id bigint, p_limit integer
+) returns setof chatsync.message_queue
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_new record;
-  v_old record;
 begin
-  select array_agg(t.tenant_id) as tenant_ids, array_agg(t.id) as ids,
-    array_agg(t.correlation_id) as correlation_ids
-  into v_new
-  from unnest(p_touched_tenant_ids, p_touched_ids, p_touched_correlation_ids)
-    as t (tenant_id, id, correlation_id)
-  where t.id = any (p_made);
-  select array_agg(t.tenant_id) as tenant_ids, array_agg(t.id) as ids,
-    array_agg(t.correlation_id) as correlation_ids
-  into v_old
-  from (
-    select distinct on (t.id) t.*
-    from (
-      select * from unnest(p_touched_tenant_ids, p_touched_ids, p_touched_correlation_ids)
-        as t (tenant_id, id, correlation_id)
-      union all
-      select m.tenant_id, m.id, null from unnest(p_merged) as m
-    ) as t
-    where not t.id = any (coalesce(p_made, '{}'))
-    order by t.id, t.correlation_id nulls last
-  ) as t;
-  if v_new.ids is not null then
-    perform chatsync.publish_conversations(
-      v_new.tenant_ids, v_new.ids, v_new.correlation_ids, true, '{}');
+  if jsonb_array_length(p_rejected) > 0 then
+    perform chatsync.reject_items(p_rejected);
   end if;
-  if p_message_ids is not null then
-    perform chatsync.publish_messages(p_tenant_ids, p_message_ids, p_correlation_ids, 'message:new');
+  if jsonb_array_length(p_items) > 0 then
+    perform chatsync.apply_inbound(p_contacts, p_items);
   end if;
-  if v_old.ids is not null then
-    perform chatsync.publish_conversations(
-      v_old.tenant_ids, v_old.ids, v_old.correlation_ids, false,
-      p_reopened || array(select m.id from unnest(p_merged) as m));
-  end if;
+  return query
+  select * from chatsync.settle_and_claim(
+    p_lease_id, p_done, '[]', '{}', p_queue, p_worker_id, p_limit);
 end
 $$;
 
--- Called by apply_inbound() and join_orphans() with all that is not a new message, in order.
-create or replace function chatsync.apply_late(p_items chatsync.inbound_item[]) returns void
+-- Called by the worker with items that nobody can process: [{tenant_id, inbox_id, correlation_id, item,
+-- reason}]. Each becomes a dead letter.
+create or replace function chatsync.reject_items(p_rejected jsonb) returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into chatsync.failed_messages (
+    queue, tenant_id, inbox_id, correlation_id, message_type, payload, summary, error_message)
+  select 'inbound', r.tenant_id, r.inbox_id, r.correlation_id, 'item',
+    convert_to(r.item::text, 'UTF8'), r.item, r.reason
+  from jsonb_to_recordset(p_rejected)
+    as r (tenant_id text, inbox_id bigint, correlation_id text, item jsonb, reason text)
+$$;
+
+-- Called by apply_inbound() and join_orphans() with all that is not a new message, in order. Of p_new
+-- nothing is announced, since message:new will show it. Returns the conversations that changed.
+create or replace function chatsync.apply_late(
+  p_items chatsync.inbound_item[], p_new bigint[]
+) returns chatsync.entity[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -111,15 +103,14 @@ declare
   v_items chatsync.inbound_item[] := chatsync.unprocessed_items(p_items);
   v_some chatsync.inbound_item[];
   v_changed record;
+  v_conversations chatsync.entity[];
 begin
   v_some := array(select i from unnest(v_items) as i where i.kind = 'read');
   if cardinality(v_some) > 0 then
     select * into v_changed from chatsync.apply_reads(v_some);
     perform chatsync.publish_statuses(
-      v_changed.tenant_ids, v_changed.message_ids, v_changed.correlation_ids);
-    perform chatsync.publish_conversations(
-      array_agg(v.tenant_id), array_agg(v.id), array_agg(null::text), false, '{}')
-    from (select distinct v.tenant_id, v.id from unnest(v_changed.conversations) as v) as v;
+      v_changed.tenant_ids, v_changed.message_ids, v_changed.correlation_ids, p_new);
+    v_conversations := v_changed.conversations;
   end if;
   v_some := array(
     select i from unnest(v_items) as i
@@ -127,7 +118,7 @@ begin
   if cardinality(v_some) > 0 then
     select * into v_changed from chatsync.apply_statuses(v_some);
     perform chatsync.publish_statuses(
-      v_changed.tenant_ids, v_changed.message_ids, v_changed.correlation_ids);
+      v_changed.tenant_ids, v_changed.message_ids, v_changed.correlation_ids, p_new);
   end if;
   v_some := array(
     select i from unnest(v_items) as i
@@ -143,15 +134,17 @@ begin
       from chatsync.apply_amendments(v_some) as c
       cross join lateral unnest(c.tenant_ids, c.message_ids, c.correlation_ids)
         as a (tenant_id, message_id, correlation_id)
+      where not a.message_id = any (p_new)
       order by a.message_id
     ) as c;
-    perform chatsync.publish_messages(
-      v_changed.tenant_ids, v_changed.message_ids, v_changed.correlation_ids, 'message:updated');
+    perform chatsync.publish_changed_messages(
+      v_changed.tenant_ids, v_changed.message_ids, v_changed.correlation_ids);
   end if;
   v_some := array(select i from unnest(v_items) as i where i.kind in ('connection', 'notice'));
   if cardinality(v_some) > 0 then
     perform chatsync.apply_inbox_news(v_some);
   end if;
+  return v_conversations;
 end
 $$;
 
@@ -173,14 +166,19 @@ begin
     using unnest(p_items) as i
     where o.tenant_id = i.tenant_id and o.inbox_id = i.inbox_id
       and o.provider_message_id = i.provider_message_id
-    returning o.item
+    returning o.item, o.received_at
   )
-  -- They were counted among the processed when they were parked.
-  select array_agg(
-    jsonb_populate_record(null::chatsync.inbound_item, a.item - 'item_id')
-    order by a.item -> 'occurred_at')
+  -- They were counted among the processed when they were parked. What came earlier stands before the
+  -- batch, in the order in which it came.
+  select array_agg(jsonb_populate_record(null::chatsync.inbound_item, (a.item - 'item_id')
+    || jsonb_build_object('position', a.place - 1000000000)))
   into v_found
-  from adopted a;
+  from (
+    select d.item, row_number() over (
+      order by (d.item ->> 'occurred_at')::timestamptz, d.received_at, (d.item ->> 'position')::integer)
+      as place
+    from adopted d
+  ) as a;
   return v_found;
 end
 $$;
@@ -197,11 +195,12 @@ as $$
   where i.kind = 'contact' and p_contact_ids[i.contact_key + 1] = any (p_made)
 $$;
 
--- Called now and then by each worker: what waits for a message that is known. Nothing should, since
--- whoever learns an id takes what waits for it.
-create or replace function chatsync.join_orphans() returns integer
+-- Called now and then by each worker: what came in the last minutes and waits for a message that is
+-- known. Nothing should, since whoever learns an id takes what waits for it.
+create or replace function chatsync.join_orphans(p_minutes integer default 10) returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_items chatsync.inbound_item[];
@@ -211,26 +210,33 @@ begin
   from (
     select o.item
     from chatsync.orphans o
-    join chatsync.message_provider_ids k
-      on k.tenant_id = o.tenant_id and k.inbox_id = o.inbox_id
+    cross join lateral (
+      select
+      from chatsync.message_provider_ids k
+      where k.tenant_id = o.tenant_id and k.inbox_id = o.inbox_id
         and k.provider_message_id = o.provider_message_id
+      limit 1
+    ) as k
+    where o.received_at > chatsync.now() - make_interval(mins => p_minutes)
     limit 1000
   ) as w;
   if v_items is null then
     return 0;
   end if;
   perform chatsync.hold_provider_ids(v_items);
-  perform chatsync.apply_late(chatsync.adopted_orphans(v_items));
+  perform chatsync.publish_stored(null, null, null, null, null, null, null, null, null,
+    chatsync.apply_late(chatsync.adopted_orphans(v_items), '{}'));
   return cardinality(v_items);
 end
 $$;
 
 grant execute on function
   chatsync.apply_inbound(jsonb, jsonb),
-  chatsync.publish_stored(
-    text[], bigint[], text[], text[], bigint[], text[], bigint[], bigint[], chatsync.entity[]),
-  chatsync.apply_late(chatsync.inbound_item[]),
+  chatsync.apply_inbound_and_settle(
+    jsonb, jsonb, jsonb, bigint, bigint[], text, bigint, integer),
+  chatsync.reject_items(jsonb),
+  chatsync.apply_late(chatsync.inbound_item[], bigint[]),
   chatsync.adopted_orphans(chatsync.inbound_item[]),
   chatsync.told_contacts(chatsync.inbound_item[], bigint[], bigint[]),
-  chatsync.join_orphans()
+  chatsync.join_orphans(integer)
 to chatsync_worker;

@@ -16,12 +16,12 @@ as $$
         c.name is null or (w."isRenamed" and (c.named_at is null or w."namedAt" > c.named_at))))
       or (w."phoneNumber" is not null and w."phoneNumber" is distinct from c.phone_number and (
         c.phone_number is null
-        or (w."isNewNumber" and (c.numbered_at is null or w."namedAt" > c.numbered_at))))
-      or (w.profile is not null and chatsync.joined_profile(
-        c.profile, c.profile_at, w.profile, w."namedAt") <> c.profile))
+        or (w."isNewNumber" and (c.numbered_at is null or w."numberedAt" > c.numbered_at))))
+      or (w.profile is not null and chatsync.joined_profile(c.profile, w.profile) <> c.profile))
   from jsonb_to_recordset(p_contacts) as w (
     key integer, "tenantId" text, name text, "isRenamed" boolean, "namedAt" timestamptz,
-    "phoneNumber" text, "isNewNumber" boolean, profile jsonb, identities jsonb)
+    "phoneNumber" text, "isNewNumber" boolean, "numberedAt" timestamptz, profile jsonb,
+    identities jsonb)
   cross join lateral (
     select min(o.contact_id) as first_id, max(o.contact_id) as last_id,
       bool_and(o.contact_id is not null) as is_complete
@@ -34,27 +34,29 @@ as $$
     ) as o on true
   ) as k
   left join lateral (
-    select n.name, n.named_at, n.phone_number, n.numbered_at, n.profile, n.profile_at
+    select n.name, n.named_at, n.phone_number, n.numbered_at, n.profile
     from chatsync.contacts n
     where n.tenant_id = w."tenantId" and n.contact_id = k.first_id
     limit 1
   ) as c on true
 $$;
 
--- A profile with what was heard of it at some time; what is older only fills gaps.
-create or replace function chatsync.joined_profile(
-  p_known jsonb, p_known_at timestamptz, p_heard jsonb, p_heard_at timestamptz
-) returns jsonb
+-- A profile, {name: {value, at}}, with what was heard of it: of each name the newest value, so that it
+-- is the same whatever the order in which the values are heard.
+create or replace function chatsync.joined_profile(p_known jsonb, p_heard jsonb) returns jsonb
 language sql immutable parallel safe
-return case
-  when p_heard_at < p_known_at then p_heard || p_known
-  else p_known || coalesce(p_heard, '{}')
-end;
+return (
+  select p_known || coalesce(jsonb_object_agg(h.key, h.value), '{}')
+  from jsonb_each(p_heard) as h
+  where not p_known ? h.key
+    or (p_known -> h.key -> 'value' <> h.value -> 'value'
+      and (p_known -> h.key ->> 'at')::timestamptz < (h.value ->> 'at')::timestamptz)
+);
 
 -- Called by apply_inbound() with [{key, tenantId, name, isRenamed, namedAt, phoneNumber, isNewNumber,
--- profile, identities: [{scope, kind, value}]}], keys dense from 0, folded so that no identity stands
--- under two keys. Makes unknown contacts, merges those that turn out to be one, takes what is news.
--- contact_ids is in the order of the keys; the others are the rows that changed or are new.
+-- numberedAt, profile: {name: {value, at}}, identities: [{scope, kind, value}]}], keys dense from 0,
+-- folded so that no identity stands under two keys. Makes unknown contacts, merges those that turn out
+-- to be one, takes what is news. contact_ids is in the order of the keys; the rest changed or is new.
 -- Lock order: contacts by id, then identities by value. Raises 40001 when another was faster.
 create or replace function chatsync.resolve_contacts(
   p_contacts jsonb,
@@ -67,6 +69,7 @@ as $$
 declare
   v_odd integer[];
   v_odd_contacts jsonb;
+  v_updated chatsync.entity[];
 begin
   select array_agg(l.first_id order by l.key),
     array_agg(l.key) filter (
@@ -82,12 +85,17 @@ begin
   select m.changed, m.conversations into changed, conversations
   from chatsync.merge_known_contacts(v_odd_contacts) as m;
   made := chatsync.make_contacts(v_odd_contacts);
-  changed := changed || chatsync.update_contacts(v_odd_contacts);
+  -- Two keys may name one contact: each brings its own news.
+  loop
+    v_updated := chatsync.update_contacts(v_odd_contacts);
+    exit when v_updated is null;
+    changed := changed || v_updated;
+  end loop;
 
   select array_agg(l.first_id order by l.key) into contact_ids
   from chatsync.look_up_contacts(p_contacts) as l;
   -- Another transaction made one of them at the same moment: the batch is run again, and finds it.
-  if exists (
+  if not coalesce(made <@ contact_ids, true) or exists (
     select from chatsync.look_up_contacts(v_odd_contacts) as l
     where l.first_id is distinct from l.last_id or l.first_id is null or not l.is_complete
   ) then
@@ -107,16 +115,16 @@ as $$
     from chatsync.look_up_contacts(p_contacts) as l
     join jsonb_to_recordset(p_contacts) as w (
       key integer, "tenantId" text, name text, "isRenamed" boolean, "namedAt" timestamptz,
-      "phoneNumber" text, "isNewNumber" boolean, profile jsonb, identities jsonb)
+      "phoneNumber" text, "isNewNumber" boolean, "numberedAt" timestamptz, profile jsonb,
+      identities jsonb)
       on w.key = l.key
     where l.first_id is null
   ),
   made as (
     insert into chatsync.contacts (
-      tenant_id, contact_id, name, named_at, phone_number, numbered_at, profile, profile_at)
-    select "tenantId", contact_id, name, case when "isRenamed" then "namedAt" end, "phoneNumber",
-      case when "isNewNumber" then "namedAt" end, coalesce(profile, '{}'),
-      case when profile is not null then "namedAt" end
+      tenant_id, contact_id, name, named_at, phone_number, numbered_at, profile)
+    select "tenantId", contact_id, name, case when name is not null and "isRenamed" then "namedAt" end,
+      "phoneNumber", case when "isNewNumber" then "numberedAt" end, coalesce(profile, '{}')
     from unknown
     returning contact_id
   ),
@@ -132,7 +140,8 @@ as $$
 $$;
 
 -- Called by resolve_contacts() with contacts that are known. Attaches new identities and takes a newer
--- name, number or profile; returns those that changed.
+-- name, number or profile; of several keys for one contact the first that has news. Returns those that
+-- changed; call it again until there are none.
 create or replace function chatsync.update_contacts(p_contacts jsonb) returns chatsync.entity[]
 language sql
 set search_path = pg_catalog, pg_temp
@@ -141,13 +150,15 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
   with news as materialized (
-    select w.*, l.first_id as contact_id
+    select distinct on (l.tenant_id, l.first_id) w.*, l.first_id as contact_id
     from chatsync.look_up_contacts(p_contacts) as l
     join jsonb_to_recordset(p_contacts) as w (
       key integer, "tenantId" text, name text, "isRenamed" boolean, "namedAt" timestamptz,
-      "phoneNumber" text, "isNewNumber" boolean, profile jsonb, identities jsonb)
+      "phoneNumber" text, "isNewNumber" boolean, "numberedAt" timestamptz, profile jsonb,
+      identities jsonb)
       on w.key = l.key
     where l.first_id is not null and (l.is_stale or not l.is_complete)
+    order by l.tenant_id, l.first_id, l.key
   ),
   attached as (
     insert into chatsync.contact_identities (tenant_id, scope, kind, value, contact_id)
@@ -169,15 +180,13 @@ as $$
         else c.named_at end,
       phone_number = case
         when n."phoneNumber" is not null and (c.phone_number is null
-          or (n."isNewNumber" and (c.numbered_at is null or n."namedAt" > c.numbered_at)))
+          or (n."isNewNumber" and (c.numbered_at is null or n."numberedAt" > c.numbered_at)))
         then n."phoneNumber"
         else c.phone_number
       end,
-      numbered_at = case when n."isNewNumber" then greatest(c.numbered_at, n."namedAt")
+      numbered_at = case when n."isNewNumber" then greatest(c.numbered_at, n."numberedAt")
         else c.numbered_at end,
-      profile = chatsync.joined_profile(c.profile, c.profile_at, n.profile, n."namedAt"),
-      profile_at = case when n.profile is not null then greatest(c.profile_at, n."namedAt")
-        else c.profile_at end,
+      profile = chatsync.joined_profile(c.profile, coalesce(n.profile, '{}')),
       version = c.version + 1,
       updated_at = chatsync.now()
     from (select * from news order by contact_id) as n
@@ -189,7 +198,7 @@ $$;
 
 grant execute on function
   chatsync.look_up_contacts(jsonb),
-  chatsync.joined_profile(jsonb, timestamptz, jsonb, timestamptz),
+  chatsync.joined_profile(jsonb, jsonb),
   chatsync.resolve_contacts(jsonb),
   chatsync.make_contacts(jsonb),
   chatsync.update_contacts(jsonb)

@@ -2,6 +2,7 @@
 
 -- Called by resolve_contacts(). Merges the contacts that one key names several of; returns the
 -- contacts and the conversations that changed.
+-- Lock order: contacts by id, then conversations by id, for all of them at once.
 create or replace function chatsync.merge_known_contacts(
   p_contacts jsonb, out changed chatsync.entity[], out conversations chatsync.entity[]
 )
@@ -9,31 +10,51 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_same record;
+  v_known chatsync.entity[] := chatsync.contacts_to_merge(p_contacts);
+  v_contact jsonb;
+  v_same chatsync.entity[];
 begin
-  for v_same in
-    select w."tenantId" as tenant_id, array_agg(distinct k.contact_id) as contact_ids
-    from chatsync.look_up_contacts(p_contacts) as l
-    join jsonb_to_recordset(p_contacts) as w (key integer, "tenantId" text, identities jsonb)
-      on w.key = l.key
-    cross join lateral jsonb_to_recordset(w.identities) as i (scope text, kind text, value text)
-    join chatsync.contact_identities k
-      on k.tenant_id = w."tenantId" and k.scope = i.scope and k.kind = i.kind and k.value = i.value
-    where l.first_id <> l.last_id
-    group by w.key, w."tenantId"
-  loop
-    conversations := conversations
-      || chatsync.merge_contacts(v_same.tenant_id, v_same.contact_ids);
-    changed := changed || (
-      select array_agg((v_same.tenant_id, c.contact_id)::chatsync.entity)
-      from unnest(v_same.contact_ids) as c (contact_id));
+  if v_known is null then
+    return;
+  end if;
+  perform from chatsync.contacts
+  where (tenant_id, contact_id) in (select k.tenant_id, k.id from unnest(v_known) as k)
+  order by contact_id
+  for update;
+  perform from chatsync.conversations
+  where (tenant_id, contact_id) in (select k.tenant_id, k.id from unnest(v_known) as k)
+  order by conversation_id
+  for update;
+  -- One by one, since what one key merges another may name, too.
+  for v_contact in select w.contact from jsonb_array_elements(p_contacts) as w (contact) loop
+    v_same := chatsync.contacts_to_merge(jsonb_build_array(v_contact));
+    continue when v_same is null;
+    conversations := conversations || chatsync.merge_contacts(
+      (v_same[1]).tenant_id, array(select s.id from unnest(v_same) as s order by s.id));
+    changed := changed || v_same;
   end loop;
 end
 $$;
 
--- Makes one contact of several: the oldest wins, and takes their identities and conversations. What
--- the oldest lacks it takes from the next. Returns the conversations that changed, for the caller to
--- announce; those that went into another are announced here.
+-- Called by merge_known_contacts(). The contacts of those keys that name several.
+create or replace function chatsync.contacts_to_merge(p_contacts jsonb) returns chatsync.entity[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+  select array_agg(distinct (w."tenantId", k.contact_id)::chatsync.entity)
+  from chatsync.look_up_contacts(p_contacts) as l
+  join jsonb_to_recordset(p_contacts) as w (key integer, "tenantId" text, identities jsonb)
+    on w.key = l.key
+  cross join lateral jsonb_to_recordset(w.identities) as i (scope text, kind text, value text)
+  join chatsync.contact_identities k
+    on k.tenant_id = w."tenantId" and k.scope = i.scope and k.kind = i.kind and k.value = i.value
+  where l.first_id <> l.last_id
+$$;
+
+-- Makes one contact of several: the oldest wins, and takes their identities and conversations. Its
+-- name is the one that a contact gave last, else the oldest's. Returns the conversations that changed,
+-- for the caller to announce; those that went into another are announced here.
 -- Lock order: contacts by id, then conversations by id. Raises 40001 when one was merged meanwhile.
 create or replace function chatsync.merge_contacts(p_tenant_id text, p_contact_ids bigint[])
 returns chatsync.entity[]
@@ -58,28 +79,35 @@ begin
   end if;
   update chatsync.contact_identities set contact_id = v_oldest
   where tenant_id = p_tenant_id and contact_id = any (v_others);
-  with others as (
-    select (array_agg(name order by contact_id) filter (where name is not null))[1] as name,
-      (array_agg(named_at order by contact_id) filter (where name is not null))[1] as named_at,
-      (array_agg(phone_number order by contact_id) filter (where phone_number is not null))[1] as number,
-      jsonb_object_agg(p.key, p.value) filter (where p.key is not null) as profile
+  with heard as (
+    select
+      (array_agg(name order by named_at desc nulls last, contact_id) filter (where name is not null))[1]
+        as name,
+      max(named_at) as named_at,
+      (array_agg(phone_number order by numbered_at desc nulls last, contact_id)
+        filter (where phone_number is not null))[1] as phone_number,
+      max(numbered_at) as numbered_at
+    from chatsync.contacts
+    where tenant_id = p_tenant_id and contact_id = any (p_contact_ids)
+  ),
+  described as (
+    select coalesce(
+      jsonb_object_agg(p.key, p.value order by (p.value ->> 'at')::timestamptz, c.contact_id desc),
+      '{}') as profile
     from chatsync.contacts c
-    left join lateral jsonb_each(c.profile) as p on true
-    where c.tenant_id = p_tenant_id and c.contact_id = any (v_others)
+    cross join lateral jsonb_each(c.profile) as p
+    where c.tenant_id = p_tenant_id and c.contact_id = any (p_contact_ids)
   )
   update chatsync.contacts c
-  set
-    name = coalesce(c.name, o.name),
-    named_at = case when c.name is null then o.named_at else c.named_at end,
-    phone_number = coalesce(c.phone_number, o.number),
-    profile = coalesce(o.profile, '{}') || c.profile,
-    version = c.version + 1,
-    updated_at = chatsync.now()
-  from others o
+  set name = h.name, named_at = h.named_at, phone_number = h.phone_number, numbered_at = h.numbered_at,
+    profile = d.profile, version = c.version + 1, updated_at = chatsync.now()
+  from heard h, described d
   where c.tenant_id = p_tenant_id and c.contact_id = v_oldest;
+  -- Also those that were merged into one of them: a contact that went is one step from the one that stays.
   update chatsync.contacts
   set merged_into = v_oldest, version = version + 1, updated_at = chatsync.now()
-  where tenant_id = p_tenant_id and contact_id = any (v_others);
+  where tenant_id = p_tenant_id
+    and (contact_id = any (v_others) or merged_into = any (v_others));
 
   perform from chatsync.conversations
   where tenant_id = p_tenant_id and contact_id = any (p_contact_ids)
@@ -133,7 +161,8 @@ begin
       version = v.version + 1, updated_at = chatsync.now()
     from (
       select sum(unread_count)::integer as unread_count, max(last_message_at) as last_message_at,
-        (array_agg(last_message_id order by last_message_at desc nulls last))[1] as last_message_id,
+        (array_agg(last_message_id order by last_message_at desc nulls last, last_message_id desc))[1]
+          as last_message_id,
         (array_agg(assignee_id order by conversation_id) filter (where assignee_id is not null))[1]
           as assignee_id
       from chatsync.conversations
@@ -157,6 +186,7 @@ $$;
 
 grant execute on function
   chatsync.merge_known_contacts(jsonb),
+  chatsync.contacts_to_merge(jsonb),
   chatsync.merge_contacts(text, bigint[]),
   chatsync.merge_open_conversations(text, bigint[])
 to chatsync_worker;

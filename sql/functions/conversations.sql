@@ -57,7 +57,8 @@ begin
 end
 $$;
 
--- Called by hold_conversations(). Locks the open conversations of some threads.
+-- Called by hold_conversations(). Locks the open conversations of some threads; one that was given to
+-- another contact while this waited is not theirs any more.
 create or replace function chatsync.lock_open_conversations(
   p_threads integer[], p_tenant_ids text[], p_inbox_ids bigint[], p_contact_ids bigint[]
 ) returns table (thread integer, conversation_id bigint)
@@ -83,13 +84,13 @@ begin
     order by o.conversation_id
   ) as f
   cross join lateral (
-    select v.conversation_id, v.status
+    select v.conversation_id, v.contact_id, v.status
     from chatsync.conversations v
     where v.tenant_id = p_tenant_ids[f.thread] and v.conversation_id = f.conversation_id
     limit 1
     for no key update
   ) as v
-  where v.status <> 'RESOLVED';
+  where v.status <> 'RESOLVED' and v.contact_id = p_contact_ids[f.thread];
 end
 $$;
 
@@ -115,8 +116,8 @@ begin
       select v.conversation_id, coalesce(v.last_message_at, v.created_at) as last_at
       from chatsync.conversations v
       where v.tenant_id = p_tenant_ids[t.thread] and v.inbox_id = p_inbox_ids[t.thread]
-        and v.contact_id = p_contact_ids[t.thread]
-      order by v.conversation_id desc
+        and v.contact_id = p_contact_ids[t.thread] and v.merged_into is null
+      order by coalesce(v.last_message_at, v.created_at) desc, v.conversation_id desc
       limit 1
     ) as l
     where not p_opens[t.thread]
@@ -128,7 +129,7 @@ begin
       update chatsync.conversations v
       set status = case when p_opens[v_last.thread] then 'OPEN' else v.status end
       where v.tenant_id = v_last.tenant_id and v.conversation_id = v_last.conversation_id
-        and v.merged_into is null;
+        and v.contact_id = p_contact_ids[v_last.thread] and v.merged_into is null;
       if found then
         thread := v_last.thread;
         conversation_id := v_last.conversation_id;

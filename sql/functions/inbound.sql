@@ -115,18 +115,25 @@ create or replace function chatsync.insert_messages(
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+-- Of arrays the planner expects ten elements, and would compare each with each.
+set enable_nestloop = off
 set plan_cache_mode = force_generic_plan
 as $$
 begin
-  with numbered as materialized (
-    select i.*, t.conversation_id, nextval('chatsync.messages_message_id_seq') as message_id,
+  -- Numbered before it is joined: ids follow the items' order, whatever the plan of the join.
+  with ordered as materialized (
+    select o.*, nextval('chatsync.messages_message_id_seq') as message_id,
       case
-        when i.status is not null then i.status
-        when i.direction = 'OUTBOUND' then 'SENT'
-        when chatsync.is_unread(i) then 'DELIVERED'
+        when o.status is not null then o.status
+        when o.direction = 'OUTBOUND' then 'SENT'
+        when chatsync.is_unread(o) then 'DELIVERED'
         else 'READ'
       end as first_status
-    from (select u.* from unnest(p_items) as u order by u.position) as i
+    from (select u.* from unnest(p_items) as u order by u.position) as o
+  ),
+  numbered as materialized (
+    select i.*, t.conversation_id
+    from ordered i
     join unnest(p_inbox_ids, p_thread_contact_ids, p_conversation_ids)
       as t (inbox_id, contact_id, conversation_id)
       on t.inbox_id = i.inbox_id

@@ -26,6 +26,7 @@ end
 $$;
 
 -- A connection that tries again is as closed as before, until it opens: one that flaps is one event.
+-- The reason 0 stands for a close that gave none; only an inbox that never closed has null.
 create or replace function chatsync.move_connection(p_item chatsync.inbound_item) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -35,20 +36,26 @@ declare
   v_reason integer := (p_item.data ->> 'reason')::integer;
   v_inbox chatsync.inboxes;
 begin
+  if v_state in ('close', 'refused') then
+    v_reason := coalesce(v_reason, 0);
+  end if;
   update chatsync.inboxes b
   set state = v_state, state_reason = v_reason, version = b.version + 1,
     qrcode = case when v_state = 'open' then null else b.qrcode end
   where b.inbox_id = p_item.inbox_id and v_state is not null
-    and (b.state <> v_state or (v_state = 'close' and b.state_reason is distinct from v_reason))
+    and (b.state <> v_state
+      or (v_state = 'close' and v_reason > 0 and b.state_reason is distinct from v_reason)
+      or (v_state = 'close' and b.state_reason is null))
     and not (v_state = 'connecting' and b.state in ('close', 'refused') and b.state_reason is not null)
   returning b.* into v_inbox;
   if found then
     perform chatsync.publish_inbox(v_inbox, 'connection:update', p_item.correlation_id,
-      jsonb_strip_nulls(jsonb_build_object('reason', v_reason)));
+      jsonb_strip_nulls(jsonb_build_object('reason', nullif(v_reason, 0))));
   end if;
 end
 $$;
 
+-- A code that comes late, when the connection is open, would be shown for ever.
 create or replace function chatsync.show_qrcode(p_item chatsync.inbound_item) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -58,7 +65,8 @@ declare
 begin
   update chatsync.inboxes b
   set qrcode = p_item.data -> 'qrcode', version = b.version + 1
-  where b.inbox_id = p_item.inbox_id and b.qrcode is distinct from p_item.data -> 'qrcode'
+  where b.inbox_id = p_item.inbox_id and b.state <> 'open'
+    and b.qrcode is distinct from p_item.data -> 'qrcode'
   returning b.* into v_inbox;
   if found then
     perform chatsync.publish_inbox(v_inbox, 'qrcode:update', p_item.correlation_id,

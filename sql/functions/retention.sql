@@ -3,6 +3,7 @@
 -- Called by `migrate` and hourly by workers: the partitions of the coming days, in UTC. What came
 -- for a day that had none is moved from the default partition. Attaching locks that one, so it gives
 -- up soon when a reader is in the way, rather than hold the stamping lock; call it again.
+-- Lock order: the processed items, then the stamping lock.
 create or replace function chatsync.prepare_partitions(p_days integer default 5) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -13,6 +14,11 @@ declare
   v_day date;
   v_name text;
 begin
+  begin
+    perform chatsync.prepare_processed_items(p_days);
+  exception when lock_not_available then
+    null; -- There are days to spare, and the log is not to wait for it.
+  end;
   for v_day in
     select d::date
     from generate_series(chatsync.now()::date, chatsync.now()::date + p_days, interval '1 day') as d
@@ -67,6 +73,19 @@ set timezone = 'UTC'
 set lock_timeout = '2s'
 as $$
 declare
+  v_dropped integer := chatsync.drop_days('event_log', p_before);
+begin
+  delete from chatsync.event_log_default where stamped_at < p_before::timestamptz;
+  return v_dropped;
+end
+$$;
+
+-- Called by functions of the owner. Drops the daily partitions of a table before a day.
+create or replace function chatsync.drop_days(p_table text, p_before date) returns integer
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
   v_name text;
   v_dropped integer := 0;
 begin
@@ -74,15 +93,14 @@ begin
     select c.relname
     from pg_inherits i
     join pg_class c on c.oid = i.inhrelid
-    where i.inhparent = 'chatsync.event_log'::regclass
-      and c.relname ~ '^event_log_\d{8}$'
+    where i.inhparent = ('chatsync.' || p_table)::regclass
+      and c.relname ~ '_\d{8}$'
       and to_date(right(c.relname, 8), 'YYYYMMDD') < p_before
     order by c.relname
   loop
     execute format('drop table chatsync.%I', v_name);
     v_dropped := v_dropped + 1;
   end loop;
-  delete from chatsync.event_log_default where stamped_at < p_before::timestamptz;
   return v_dropped;
 end
 $$;
@@ -103,39 +121,7 @@ begin
 end
 $$;
 
--- Called by workers as they store, at growing intervals: statistics for tables that outgrew those they
--- have. Autovacuum looks once a minute; until then a burst into a new database would run on plans that
--- were made for empty tables. Waits for nobody.
-create or replace function chatsync.refresh_statistics() returns integer
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp
-set lock_timeout = '100ms'
-as $$
-declare
-  v_table record;
-  v_refreshed integer := 0;
-begin
-  if not pg_try_advisory_xact_lock(x'63735f73746174'::bigint) then
-    return 0;
-  end if;
-  for v_table in
-    select c.oid::regclass as name
-    from pg_class c
-    where c.relnamespace = 'chatsync'::regnamespace and c.relkind = 'r'
-      and not c.relname in ('message_queue', 'outbox', 'lane_turns', 'queue_lanes')
-      and pg_relation_size(c.oid) / 8192 > 2 * c.relpages + 2
-  loop
-    execute format('analyze %s', v_table.name);
-    v_refreshed := v_refreshed + 1;
-  end loop;
-  return v_refreshed;
-exception when lock_not_available then
-  return v_refreshed;
-end
-$$;
-
 grant execute on function
-  chatsync.refresh_statistics(),
   chatsync.prepare_partitions(integer),
   chatsync.trim_streams(date),
   chatsync.drop_partitions(date),

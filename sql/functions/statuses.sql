@@ -40,7 +40,7 @@ begin
     select distinct on (r.tenant_id, r.message_id) r.*
     from reported r
     where r.message_id is not null
-    order by r.tenant_id, r.message_id, chatsync.status_rank(r.status) desc
+    order by r.tenant_id, r.message_id, chatsync.status_rank(r.status) desc, r.position
   ),
   locked as materialized (
     select h.tenant_id, h.message_id, h.status, h.error, h.correlation_id

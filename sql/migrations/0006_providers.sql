@@ -3,12 +3,16 @@
 alter table chatsync.contacts
   add column named_at timestamptz,
   add column numbered_at timestamptz,
-  add column profile jsonb not null default '{}',
-  add column profile_at timestamptz;
+  add column profile jsonb not null default '{}';
 comment on column chatsync.contacts.named_at is
   'When the name was heard, by the provider''s clock: an older delivery that comes late renames nobody.';
 comment on column chatsync.contacts.numbered_at is 'When the contact said that its number changed.';
-comment on column chatsync.contacts.profile is 'What else is known: username, avatarUrl, preferences.';
+comment on column chatsync.contacts.profile is
+  'What else is known, {name: {value, at}}: username, avatarUrl, preferences.{category}.';
+
+-- Serves merge_contacts(): those that were merged into one that is merged now.
+create index contacts_merged_idx on chatsync.contacts (tenant_id, merged_into)
+  where merged_into is not null;
 
 alter table chatsync.contact_identities
   drop constraint kind_is_known,
@@ -53,6 +57,9 @@ comment on table chatsync.processed_items is
 create table chatsync.processed_items_default partition of chatsync.processed_items default;
 select chatsync.protect_tenant_table('chatsync.processed_items');
 
+-- Serves join_orphans() and forget_inbound(): what came last, and what waits for too long.
+create index orphans_received_idx on chatsync.orphans (received_at);
+
 create table chatsync.inbox_notices (
   tenant_id text not null,
   notice_id bigint generated always as identity,
@@ -92,3 +99,13 @@ drop function if exists chatsync.publish_contacts(text[], bigint[]);
 
 -- A row of some tenant's, in what functions return to each other.
 create type chatsync.entity as (tenant_id text, id bigint);
+
+-- Bound when it is defined, so that it needs no search_path of its own, and stable all through: so it is
+-- inlined. It is the default of columns that are filled thousands of times a second.
+create or replace function chatsync.now() returns timestamptz
+language sql stable parallel safe
+return coalesce(nullif(current_setting('chatsync.now', true), '')::timestamptz, statement_timestamp());
+drop function if exists chatsync.publish_messages(text[], bigint[], text[]);
+drop function if exists chatsync.publish_new_conversations(text[], bigint[], text[]);
+drop function if exists chatsync.publish_touched_conversations(text[], bigint[], text[]);
+drop function if exists chatsync.publish_statuses(text[], bigint[], text[]);

@@ -1,6 +1,7 @@
-"""Fixtures of the service tests: a tenant with an inbox, and a gateway with a worker."""
+"""Fixtures of the service tests: a tenant with an inbox, a gateway with a worker, clean logs."""
 
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Generator
 
 import pytest
 
@@ -18,3 +19,21 @@ async def gateway(database_url: str, inbox_id: int) -> AsyncGenerator[Gateway]:
     assert inbox_id
     async with running_gateway(settings_for(database_url)) as running:
         yield running
+
+
+@pytest.fixture
+def clean_logs(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> Generator[None]:
+    """No traceback was logged by anybody, from the test's start to the end of its gateway."""
+    yield
+    output = "".join(capfd.readouterr())
+    assert "Traceback" not in output
+    phases = [caplog.get_records(phase) for phase in ("setup", "call", "teardown")]
+    bad = [
+        record.getMessage()
+        for records in phases
+        for record in records
+        if record.exc_info or record.levelno >= logging.ERROR
+    ]
+    assert bad == []

@@ -117,6 +117,7 @@ async def test_terminated_backends_are_replaced_and_nothing_is_missed(
                 admin.execute(
                     "select pg_terminate_backend(pid) from pg_stat_activity"
                     " where datname = current_database() and pid <> pg_backend_pid()"
+                    " and backend_type = 'client backend'"
                 )
             answer = await gateway.post(delivery(said(str(number), f"w{number}")))
             while answer.status_code == 503:

@@ -69,6 +69,16 @@ async def test_a_signed_delivery_is_enqueued_with_the_id_that_its_sender_gave(
     assert kept(owner) == ([("t1", "standard", {"webhookId": ID}, raw)], [])
 
 
+async def test_a_delivery_is_tried_as_often_as_the_setting_says(
+    database_url: str, owner: SyncConnection, inbox_id: int
+) -> None:
+    raw = json.dumps(BODY).encode()
+    settings = settings_for(database_url, max_retries=2)
+    async with running_gateway(settings, with_worker=False) as gateway:
+        assert await post(gateway, inbox_id, raw, signed(raw)) == (200, None)
+    assert owner.execute("select max_retries from chatsync.message_queue").fetchall() == [(2,)]
+
+
 async def test_several_signatures_stand_for_a_secret_that_is_rotated(
     gateway: Gateway, inbox_id: int
 ) -> None:

@@ -5,7 +5,8 @@ from sql.planning import Statement
 QUEUE = {"p_queue": ("text", "'outbound'")}
 LEASE = {"p_lease_id": ("bigint", "77")}
 TENANT = {"p_tenant_id": ("text", "'t1'")}
-KEYS = {
+THREADS = {
+    "p_threads": ("integer[]", "array[1, 2]"),
     "p_tenant_ids": ("text[]", "array['t1', 't1']"),
     "p_inbox_ids": ("bigint[]", "array[1, 1]"),
     "p_contact_ids": ("bigint[]", "array[5, 6]"),
@@ -213,17 +214,86 @@ STATEMENTS = [
         role="chatsync_gateway",
     ),
     Statement(
-        "hold_conversations",
+        "lock_open_conversations",
         "conversations_one_open_idx",
-        KEYS,
+        THREADS,
         """
-        select v.conversation_id
-        from chatsync.conversations v
-        where (v.tenant_id, v.inbox_id, v.contact_id) in (
-            select * from unnest(p_tenant_ids, p_inbox_ids, p_contact_ids))
-          and v.status <> 'RESOLVED'
-        order by v.conversation_id
-        for no key update
+        select f.thread, v.conversation_id
+        from (
+          select t.thread, o.conversation_id
+          from unnest(p_threads) as t (thread)
+          cross join lateral (
+            select v.conversation_id
+            from chatsync.conversations v
+            where v.tenant_id = p_tenant_ids[t.thread] and v.inbox_id = p_inbox_ids[t.thread]
+              and v.contact_id = p_contact_ids[t.thread] and v.status <> 'RESOLVED'
+            limit 1
+          ) as o
+          order by o.conversation_id
+        ) as f
+        cross join lateral (
+          select v.conversation_id, v.contact_id, v.status
+          from chatsync.conversations v
+          where v.tenant_id = p_tenant_ids[f.thread] and v.conversation_id = f.conversation_id
+          limit 1
+          for no key update
+        ) as v
+        where v.status <> 'RESOLVED' and v.contact_id = p_contact_ids[f.thread]
+        """,
+    ),
+    Statement(
+        "take_last_conversations",
+        "conversations_contact_idx",
+        THREADS
+        | {
+            "p_opens": ("boolean[]", "array[true, false]"),
+            "p_last_ats": ("timestamptz[]", "array[now(), now()]"),
+        },
+        """
+        select t.thread, p_tenant_ids[t.thread] as tenant_id, l.conversation_id
+        from unnest(p_threads) as t (thread)
+        join chatsync.inboxes b on b.inbox_id = p_inbox_ids[t.thread]
+        cross join lateral (
+          select v.conversation_id, coalesce(v.last_message_at, v.created_at) as last_at
+          from chatsync.conversations v
+          where v.tenant_id = p_tenant_ids[t.thread] and v.inbox_id = p_inbox_ids[t.thread]
+            and v.contact_id = p_contact_ids[t.thread] and v.merged_into is null
+          order by coalesce(v.last_message_at, v.created_at) desc, v.conversation_id desc
+          limit 1
+        ) as l
+        where not p_opens[t.thread]
+          or l.last_at >= p_last_ats[t.thread] - make_interval(hours => b.reopen_hours)
+            and b.reopen_hours > 0
+        order by l.conversation_id
+        """,
+    ),
+    Statement(
+        "merge_contacts",
+        "contacts_merged_idx",
+        TENANT | {"v_oldest": ("bigint", "5"), "v_others": ("bigint[]", "array[6, 7]")},
+        """
+        update chatsync.contacts
+        set merged_into = v_oldest, version = version + 1, updated_at = chatsync.now()
+        where tenant_id = p_tenant_id
+          and (contact_id = any (v_others) or merged_into = any (v_others))
+        """,
+    ),
+    Statement(
+        "join_orphans",
+        "orphans_received_idx",
+        {"p_minutes": ("integer", "10")},
+        """
+        select o.item
+        from chatsync.orphans o
+        cross join lateral (
+          select
+          from chatsync.message_provider_ids k
+          where k.tenant_id = o.tenant_id and k.inbox_id = o.inbox_id
+            and k.provider_message_id = o.provider_message_id
+          limit 1
+        ) as k
+        where o.received_at > chatsync.now() - make_interval(mins => p_minutes)
+        limit 1000
         """,
     ),
     Statement(

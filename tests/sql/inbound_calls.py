@@ -17,6 +17,9 @@ TABLES = (
     "messages",
     "message_provider_ids",
     "orphans",
+    "processed_items",
+    "inboxes",
+    "inbox_notices",
     "outbox",
 )
 
@@ -28,13 +31,14 @@ def create_inbox(connection: SyncConnection, number: str = "100", tenant: str = 
 
 
 def person(key: int = 0, *identities: str, name: str | None = "Ann", **more: object) -> Json:
-    """A contact as the functions take it; an identity reads `kind:value`."""
+    """A contact as the functions take it, named by itself; an identity reads `kind:value`."""
     named = [identity.split(":") for identity in identities or (f"phone:{key}",)]
     return {
         "key": key,
         "tenantId": "t1",
         "name": name,
         "isRenamed": True,
+        "namedAt": "2026-01-01T12:00:00Z",
         "identities": [{"scope": "tenant", "kind": kind, "value": text} for kind, text in named],
         **more,
     }

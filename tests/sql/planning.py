@@ -1,7 +1,7 @@
 """Plans of the statements inside functions, with the names of parameters and variables kept.
 
 auto_explain is for superusers; so a statement is copied from its function without `into`, compared
-with it, and explained in the role that runs it.
+with it, and explained in the role and with the settings that run it.
 """
 
 import re
@@ -31,11 +31,7 @@ class Statement:
 
 def plan(connection: SyncConnection, statement: Statement, mode: str) -> list[dict[str, Any]]:
     """The nodes of the plan; `mode` says whether it knows the values."""
-    source = value(
-        connection,
-        "select prosrc from pg_proc where pronamespace = 'chatsync'::regnamespace and proname = %s",
-        [statement.function],
-    )
+    source, settings = _function(connection, statement.function)
     assert _plain(statement.text) in _plain(source), f"{statement.function}() reads differently now"
     text = statement.text or source
     for number, name in enumerate(statement.arguments, start=1):
@@ -46,6 +42,10 @@ def plan(connection: SyncConnection, statement: Statement, mode: str) -> list[di
         connection.execute(f"set local role {statement.role}".encode())
         connection.execute(f"set local plan_cache_mode = 'force_{mode}_plan'".encode())
         connection.execute("set local chatsync.tenants = 't1'")
+        for setting in settings:
+            name, _, setting_value = setting.partition("=")
+            if name.startswith("enable_"):
+                connection.execute("select set_config(%s, %s, true)", [name, setting_value])
         connection.execute(f"prepare planned ({types}) as {text}".encode())
         # A prepared statement outlives its transaction.
         try:
@@ -58,6 +58,17 @@ def plan(connection: SyncConnection, statement: Statement, mode: str) -> list[di
         finally:
             connection.execute("deallocate planned")
     return list(_nodes(explained[0]["Plan"]))
+
+
+def _function(connection: SyncConnection, name: str) -> tuple[str, list[str]]:
+    """The body of a function, and what it sets."""
+    row = connection.execute(
+        "select prosrc, coalesce(proconfig, '{}') from pg_proc"
+        " where pronamespace = 'chatsync'::regnamespace and proname = %s",
+        [name],
+    ).fetchone()
+    assert row is not None, f"there is no {name}()"
+    return cast(tuple[str, list[str]], row)
 
 
 def indexes(nodes: list[dict[str, Any]]) -> set[str]:

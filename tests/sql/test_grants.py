@@ -27,53 +27,93 @@ GATEWAY = {
     "stamp",
     "status_rank",
     "stream_positions",
+    "wire_conversation",
+    "wire_message",
+    "wire_profile",
+    "wire_reactions",
     "wire_time",
 }
 WORKER = GATEWAY | {
     "adopt_inbox",
+    "adopted_orphans",
+    "amend_message",
+    "apply_amendments",
     "apply_inbound",
+    "apply_inbox_news",
+    "apply_late",
+    "apply_reads",
     "apply_statuses",
+    "call_rank",
     "claim",
     "claim_from_lanes",
     "claim_keyless",
+    "claim_next",
+    "contacts_to_merge",
+    "conversation_news",
     "create_inbox",
     "create_tenant",
     "dead_letter",
     "drop_partitions",
+    "drop_processed_items",
     "enqueue",
+    "forget_inbound",
     "heartbeat",
     "hold_conversations",
     "hold_lanes",
     "hold_provider_ids",
+    "insert_messages",
+    "is_unread",
+    "join_orphans",
+    "joined_profile",
     "lane",
     "let_lanes_go",
+    "lock_open_conversations",
+    "look_up_contacts",
+    "make_contacts",
+    "make_conversations",
+    "mark_read",
+    "merge_contacts",
+    "merge_known_contacts",
+    "merge_open_conversations",
+    "move_connection",
     "next_ready_at",
+    "note_inbox",
     "open_epochs",
     "prepare_partitions",
     "promote",
     "publish",
+    "publish_changed_messages",
     "publish_contacts",
-    "publish_messages",
-    "publish_new_conversations",
+    "publish_inbox",
     "publish_statuses",
-    "publish_touched_conversations",
+    "publish_stored",
     "reap",
+    "refresh_statistics",
     "register_worker",
     "release",
     "resolve_contacts",
+    "set_reopen_hours",
     "settle",
     "settle_and_claim",
     "settle_failed",
+    "show_qrcode",
     "store_messages",
     "sweep_lanes",
+    "take_last_conversations",
+    "told_contacts",
     "touch_conversations",
     "trim_streams",
+    "unknown_messages",
+    "unprocessed_items",
     "unregister_worker",
+    "update_contacts",
     "worker_lock_class",
 }
 OWNER = WORKER | {
+    "drop_days",
     "hold_lane_of_insert",
     "open_epochs_if_moved",
+    "prepare_processed_items",
     "protect_tenant_table",
     "stamping_lock",
 }
@@ -81,11 +121,11 @@ FUNCTIONS = {"chatsync_gateway": GATEWAY, "chatsync_worker": WORKER, "chatsync_o
 
 QUEUE = {"message_queue", "queue_lanes", "lane_turns", "workers"}
 INBOX = {
-    "contacts",
     "contact_identities",
+    "contacts",
     "conversations",
-    "messages",
     "message_provider_ids",
+    "messages",
     "orphans",
 }
 WRITABLE = {
@@ -93,8 +133,10 @@ WRITABLE = {
     ("chatsync_gateway", "UPDATE"): set[str](),
     ("chatsync_gateway", "DELETE"): set[str](),
     ("chatsync_gateway", "TRUNCATE"): set[str](),
-    ("chatsync_worker", "INSERT"): QUEUE | INBOX | {"failed_messages", "outbox", "tenants"},
-    ("chatsync_worker", "UPDATE"): QUEUE | INBOX,
+    ("chatsync_worker", "INSERT"): QUEUE
+    | INBOX
+    | {"failed_messages", "inbox_notices", "outbox", "processed_items", "tenants"},
+    ("chatsync_worker", "UPDATE"): QUEUE | INBOX | {"inboxes"},
     ("chatsync_worker", "DELETE"): QUEUE | INBOX,
     ("chatsync_worker", "TRUNCATE"): set[str](),
 }
@@ -178,6 +220,15 @@ def test_a_gateway_that_writes_a_table_is_refused(
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 gateway.execute(statement.format(table, column).encode())
+
+
+def test_a_worker_changes_of_an_inbox_its_connection_alone(catalog: SyncConnection) -> None:
+    rows = catalog.execute(
+        "select attname from pg_attribute"
+        " where attrelid = 'chatsync.inboxes'::regclass and attnum > 0"
+        " and has_column_privilege('chatsync_worker', attrelid, attnum, 'update')"
+    ).fetchall()
+    assert {row[0] for row in rows} == {"qrcode", "state", "state_reason", "version"}
 
 
 @pytest.mark.parametrize("secret", ["app_secret", "access_token", "api_key", "base_url", "*"])

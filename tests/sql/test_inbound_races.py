@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import LiteralString
 
+import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
@@ -26,7 +27,7 @@ IDENTITIES = [
     (["phone:1", "bsuid:b"], ["bsuid:b", "phone:1"]),
     (["phone:1", "bsuid:b"], ["bsuid:b"]),
     (["phone:1"], ["phone:1", "bsuid:b"]),
-    (["bsuid:b"], ["phone:1", "bsuid:b", "username:u"]),
+    (["bsuid:b"], ["phone:1", "bsuid:b", "parent_bsuid:p"]),
 ]
 
 
@@ -37,7 +38,7 @@ def inbox(worker: SyncConnection, tenant: str) -> int:
 
 
 @pytest.mark.parametrize(("first", "second"), IDENTITIES, ids=str)
-def test_a_new_contact_that_writes_to_two_inboxes_at_once_is_one_contact(
+def test_a_new_contact_that_writes_to_two_inboxes_at_once_is_one_when_the_later_runs_again(
     connections: Connections,
     worker: SyncConnection,
     owner: SyncConnection,
@@ -54,7 +55,9 @@ def test_a_new_contact_that_writes_to_two_inboxes_at_once_is_one_contact(
         worker, APPLY, arguments([message(other_inbox, "m2")], [person(0, *second)])
     )
     other.execute("commit")
-    applying.result()
+    with pytest.raises(psycopg.errors.SerializationFailure):
+        applying.result()
+    apply(worker, message(other_inbox, "m2"), people=[person(0, *second)])
 
     assert value(owner, "select count(distinct contact_id) from chatsync.conversations") == 1
     assert value(owner, "select count(distinct contact_id) from chatsync.contact_identities") == 1
@@ -121,9 +124,16 @@ def test_events_of_a_conversation_are_published_in_the_order_of_its_versions(
     assert [data["updates"]["lastMessage"]["content"] for data in updates] == ["m1", "m2"]
 
 
-def test_a_conversation_that_is_being_resolved_is_waited_for_and_another_is_opened(
-    worker: SyncConnection, owner: SyncConnection, stepper: Stepper, inbox: int
+@pytest.mark.parametrize(("hours", "expected"), [(0, 2), (24, 1)])
+def test_a_conversation_that_is_being_resolved_is_waited_for_and_then_reopened_or_left(
+    worker: SyncConnection,
+    owner: SyncConnection,
+    stepper: Stepper,
+    inbox: int,
+    hours: int,
+    expected: int,
 ) -> None:
+    worker.execute("select chatsync.set_reopen_hours(%s, %s)", [inbox, hours])
     apply(worker, message(inbox, "m1"))
     owner.execute("begin")
     owner.execute("update chatsync.conversations set status = 'RESOLVED', version = version + 1")
@@ -132,10 +142,14 @@ def test_a_conversation_that_is_being_resolved_is_waited_for_and_another_is_open
     applying.result()
 
     rows = owner.execute(
-        "select v.status, m.content from chatsync.conversations v"
-        " join chatsync.messages m using (conversation_id) order by conversation_id"
+        "select conversation_id, status, unread_count from chatsync.conversations order by 1"
     ).fetchall()
-    assert rows == [("RESOLVED", "m1"), ("OPEN", "m2")]
+    assert len(rows) == expected
+    assert [status for _, status, _ in rows] == ["RESOLVED", "OPEN"][-expected:]
+    assert (
+        value(owner, "select conversation_id from chatsync.messages where content = 'm2'")
+        == max(rows)[0]
+    )
 
 
 @pytest.mark.parametrize("is_status_first", [True, False])
@@ -184,10 +198,13 @@ def test_rows_are_locked_by_id_and_not_in_the_order_of_the_items(
         name = f"Renamed {label}" if table == "contacts" else "Ann"
         return arguments(
             [message(inbox, f"{label}{key}", contact_key=key) for key in range(len(order))],
-            [person(key, f"phone:{who}", name=name) for key, who in enumerate(order)],
+            [
+                person(key, f"phone:{who}", name=name, namedAt=f"2026-01-01T12:00:0{len(label)}Z")
+                for key, who in enumerate(order)
+            ],
         )
 
-    worker.execute(APPLY, batch("first", range(3)))
+    worker.execute(APPLY, batch("", range(3)))
     owner.execute("begin")
     owner.execute(LOCKS[table])
     other = connections.open("chatsync_worker")

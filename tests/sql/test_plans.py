@@ -8,14 +8,15 @@ from sql.hot_statements import STATEMENTS
 from sql.planning import Statement, indexes, large_tables_scanned, plan
 
 # Made for what is not written yet, or for uniqueness alone.
-NOT_READ = {"failed_messages_recent_idx", "messages_client_id_idx"}
+NOT_READ = {"failed_messages_recent_idx", "inbox_notices_recent_idx", "messages_client_id_idx"}
 
 ROWS = """
 select chatsync.create_tenant(t) from unnest(array['t1', 't2']) as t;
 insert into chatsync.inboxes (tenant_id, provider, external_id, account_id)
   select 't' || 1 + n % 2, 'whatsapp_cloud', n, 'account ' || n from generate_series(1, 8000) as n;
-insert into chatsync.contacts (tenant_id, contact_id, name)
-  select 't' || 1 + n % 2, n, 'x' from generate_series(1, 4000) as n;
+insert into chatsync.contacts (tenant_id, contact_id, name, merged_into)
+  select 't' || 1 + n % 2, n, 'x', case when n % 100 = 0 then n - 2 end
+  from generate_series(1, 4000) as n;
 insert into chatsync.contact_identities (tenant_id, scope, kind, value, contact_id)
   select 't' || 1 + n % 2, 'tenant', 'phone', n::text, n from generate_series(1, 4000) as n;
 insert into chatsync.conversations
@@ -28,6 +29,12 @@ insert into chatsync.messages (
   select 't' || 1 + n / 4 % 2, n, n / 4, 1, n / 4, 'INBOUND', 'TEXT', 'DELIVERED', 'live',
     now() - n * interval '1 s', n
   from generate_series(4, 16000) as n;
+insert into chatsync.message_provider_ids (tenant_id, inbox_id, provider_message_id, message_id)
+  select 't' || 1 + n % 2, 1, 'm' || n, n from generate_series(1, 16000) as n;
+insert into chatsync.orphans (
+  tenant_id, inbox_id, provider_message_id, item_key, item, received_at)
+  select 't' || 1 + n % 2, 1, 'o' || n, 'status:SENT', '{}', now() - n * interval '1 min'
+  from generate_series(1, 8000) as n;
 insert into chatsync.queue_lanes (lane, queue, tenant_id, ordering_key)
   select 'outbound/t1/' || n, 'outbound', 't1', n from generate_series(1, 1000) as n;
 insert into chatsync.lane_turns (lane, queue, priority, ready_at, lease_id, worker_id)

@@ -8,20 +8,33 @@ import pytest
 from conftest import Connections, SyncConnection
 from sql.queue_calls import value
 
-PUBLIC_FUNCTIONS = {"now", "ring", "status_rank", "wire_time"}
+PUBLIC_FUNCTIONS = {
+    "now",
+    "ring",
+    "status_rank",
+    "wire_conversation",
+    "wire_message",
+    "wire_profile",
+    "wire_reactions",
+    "wire_time",
+}
 DEFINER_FUNCTIONS = {
     "adopt_inbox",
     "create_inbox",
     "create_tenant",
     "drop_partitions",
+    "drop_processed_items",
     "enqueue_deliveries",
+    "forget_inbound",
     "hold_lane_of_insert",
     "open_epochs",
     "outbox_waiting",
     "prepare_partitions",
+    "refresh_statistics",
     "reject_delivery",
     "resolve_inbox",
     "resolve_inboxes",
+    "set_reopen_hours",
     "stamp",
     "trim_streams",
 }

@@ -14,6 +14,7 @@ READABLE = {
     "contacts",
     "conversations",
     "event_log",
+    "inbox_notices",
     "inboxes",
     "messages",
     "streams",
@@ -25,6 +26,7 @@ HIDDEN = {
     "message_queue",
     "orphans",
     "outbox",
+    "processed_items",
     "queue_lanes",
 }
 
@@ -64,6 +66,9 @@ def filled(shared: Connections) -> Connections:
                         item
                         | {"kind": "status", "position": 1, "provider_message_id": "later"}
                         | {"status": "SENT"},
+                        item
+                        | {"kind": "notice", "position": 2, "item_id": "n", "type": "account"}
+                        | {"content": "news", "data": {}},
                     ]
                 ),
             ],

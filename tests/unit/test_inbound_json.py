@@ -1,7 +1,10 @@
 import json
 import sys
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chatsync.providers.body import MAX_DEPTH, BodyError, clean_text, parse_json
 
@@ -89,6 +92,32 @@ def test_depth_after_text_with_quotes_is_still_seen():
     text = json.dumps('\\"' * 50)
     with pytest.raises(BodyError, match="deep"):
         parse_json(f'{{"t":{text},"a":{"[" * 64}{"]" * 64}}}'.encode())
+
+
+def _deep(value: Any) -> int:
+    """The depth of a value, by the book."""
+    if isinstance(value, (list, dict)):
+        inner = value.values() if isinstance(value, dict) else value
+        return 1 + max((_deep(each) for each in inner), default=0)
+    return 0
+
+
+@given(
+    value=st.recursive(
+        st.text('"\\[]{},:x') | st.none(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text('"\\[]{}'), inner),
+    ),
+    spaces=st.sampled_from([(",", ":"), (" ,", " : ")]),
+)
+def test_the_depth_is_that_of_the_value_whatever_stands_in_its_texts(
+    value: Any, spaces: tuple[str, str]
+):
+    inner = json.dumps(value, separators=spaces)
+    room = MAX_DEPTH - 1 - _deep(value)
+    deepest = f'{{"a":{"[" * room}{inner}{"]" * room}}}'.encode()
+    assert parse_json(deepest)
+    with pytest.raises(BodyError, match="deep"):
+        parse_json(deepest.replace(b'{"a":', b'{"a":[', 1)[:-1] + b"]}")
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,11 @@ def test_connected_says_who_where_and_how_fast():
     assert session.session.claims == CLAIMS
 
 
+def test_connected_says_how_often_to_reconnect_where_that_is_set():
+    session = VirtualSession(limits=Limits(reconnect_max_attempts=7))
+    assert session.open()["reconnect"] == {"maxAttempts": 7}
+
+
 def test_a_token_that_never_ends_is_told_as_the_last_moment_of_a_four_digit_year():
     session = VirtualSession()
     session.send("connect", token="t")

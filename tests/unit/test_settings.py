@@ -5,7 +5,7 @@ import pytest
 from pydantic import SecretStr
 
 from chatsync.errors import ConfigError
-from chatsync.settings import MIN_SECRET_BYTES, Settings, load
+from chatsync.settings import MIN_SECRET_BYTES, Settings, load, variables
 
 SECRET = "s" * MIN_SECRET_BYTES
 
@@ -13,8 +13,9 @@ SECRET = "s" * MIN_SECRET_BYTES
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No variable of the machine that runs the tests is read, nor a file of its folder."""
+    older = {name for names in variables().values() for name in names}
     for name in list(os.environ):
-        if name.upper().startswith("CHATSYNC_"):
+        if name.upper().startswith("CHATSYNC_") or name.upper() in older:
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
@@ -57,6 +58,19 @@ def test_the_defaults_are_settings_that_work():
         ("CHATSYNC_CONNECT_TIMEOUT_MS", "0"),
         ("CHATSYNC_DRAIN_SECONDS", "-1"),
         ("CHATSYNC_DRAIN_SECONDS", "nan"),
+        ("CHATSYNC_EVOLUTION_WEBHOOK_BYTES", "1023"),
+        ("CHATSYNC_MAX_RETRIES", "-1"),
+        ("CHATSYNC_RECONNECT_MAX_ATTEMPTS", "0"),
+        ("CHATSYNC_PRESENCE_CLEANUP_INTERVAL_MS", "999"),
+        ("WEBSOCKET_MAX_CONNECTIONS", "0"),
+        ("PRESENCE_CLEANUP_INTERVAL", "soon"),
+        ("QUEUE_BATCH_SIZE", "0"),
+        ("QUEUE_PROCESSING_INTERVAL", "0"),
+        ("MAX_RETRY_ATTEMPTS", "-1"),
+        ("CONNECTION_TIMEOUT", "30s"),
+        ("PING_INTERVAL", ""),
+        ("RECONNECT_MAX_ATTEMPTS", "Infinity"),
+        ("DLQ_ENABLED", "perhaps"),
     ],
 )
 def test_a_bad_value_is_one_sentence_that_names_its_variable(
@@ -101,6 +115,64 @@ def test_the_environment_is_read_with_the_prefix_and_nothing_else(monkeypatch: p
     assert load().port == 9000
 
 
+@pytest.mark.parametrize(
+    ("older", "value", "name", "meaning"),
+    [
+        ("WEBSOCKET_MAX_CONNECTIONS", "500", "max_sessions", 500),
+        ("PRESENCE_CLEANUP_INTERVAL", "60000", "presence_cleanup_interval_ms", 60_000),
+        ("QUEUE_BATCH_SIZE", "50", "batch_size", 50),
+        ("QUEUE_PROCESSING_INTERVAL", "5000", "poll_interval_ms", 5_000),
+        ("MAX_RETRY_ATTEMPTS", "3", "max_retries", 3),
+        ("CONNECTION_TIMEOUT", "20000", "connect_timeout_ms", 20_000),
+        ("PING_INTERVAL", "30000", "ping_interval_ms", 30_000),
+        ("RECONNECT_MAX_ATTEMPTS", "10", "reconnect_max_attempts", 10),
+        ("DLQ_ENABLED", "true", "dlq_enabled", True),
+    ],
+)
+def test_a_name_of_an_existing_deployment_counts_where_ours_is_not_given(
+    monkeypatch: pytest.MonkeyPatch, older: str, value: str, name: str, meaning: object
+):
+    ours = f"CHATSYNC_{name.upper()}"
+    assert set(variables()[name]) - {ours} == {older}
+    monkeypatch.setenv(older, value)
+    assert getattr(load(), name) == meaning
+    if ours in variables()[name]:
+        monkeypatch.setenv(ours, "1000")
+        assert getattr(load(), name) == 1000
+        monkeypatch.setenv(older, "not looked at")
+        assert getattr(load(), name) == 1000
+
+
+def test_every_name_of_an_existing_deployment_is_known():
+    older = {n for names in variables().values() for n in names if not n.startswith("CHATSYNC_")}
+    assert older == {
+        "WEBSOCKET_MAX_CONNECTIONS",
+        "PRESENCE_CLEANUP_INTERVAL",
+        "QUEUE_BATCH_SIZE",
+        "QUEUE_PROCESSING_INTERVAL",
+        "MAX_RETRY_ATTEMPTS",
+        "CONNECTION_TIMEOUT",
+        "PING_INTERVAL",
+        "RECONNECT_MAX_ATTEMPTS",
+        "DLQ_ENABLED",
+    }
+
+
+@pytest.mark.parametrize("value", ["false", "0", "no", "off"])
+def test_dead_letters_cannot_be_switched_off(monkeypatch: pytest.MonkeyPatch, value: str):
+    monkeypatch.setenv("DLQ_ENABLED", value)
+    with pytest.raises(ConfigError) as caught:
+        load()
+    assert caught.value.message == "DLQ_ENABLED: dead letters cannot be switched off"
+
+
+def test_an_override_wins_over_both_names(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PING_INTERVAL", "30000")
+    assert load(ping_interval_ms=20_000).ping_interval_ms == 20_000
+    with pytest.raises(ConfigError, match=r"^CHATSYNC_PING_INTERVAL_MS: "):
+        load(ping_interval_ms=1)
+
+
 def test_an_unknown_variable_is_ignored(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CHATSYNC_COLOUR", "red")
     assert load().port == 8080
@@ -132,8 +204,10 @@ def test_app_secrets_are_separated_by_commas_while_they_rotate(
     monkeypatch: pytest.MonkeyPatch, value: str, secrets: tuple[str, ...]
 ):
     monkeypatch.setenv("CHATSYNC_WHATSAPP_APP_SECRET", value)
+    monkeypatch.setenv("CHATSYNC_EVOLUTION_API_KEY", value)
     # An empty secret would let anyone sign.
     assert load().app_secrets == secrets
+    assert load().evolution_api_keys == secrets
 
 
 @pytest.mark.parametrize(
@@ -156,6 +230,7 @@ def test_no_secret_is_in_the_printed_settings():
         jwt_secret=SecretStr(SECRET),
         whatsapp_app_secret=SecretStr("app-canary"),
         whatsapp_verify_token=SecretStr("verify-canary"),
+        evolution_api_key=SecretStr("key-canary"),
         database_url=SecretStr("postgresql://u:password-canary@h/d"),
     )
     for printed in (repr(settings), str(settings), settings.model_dump_json()):

@@ -100,6 +100,26 @@ def inbox_create(tenant: str, provider: str, external_id: str, **more: str | Non
     click.echo(rows[0][0])
 
 
+@inbox.command("set")
+@click.option("--inbox", "inbox_id", required=True, type=int, help="Inbox id.")
+@click.option(
+    "--reopen-hours",
+    required=True,
+    type=click.IntRange(0),
+    help="A message so soon after the last one reopens a resolved conversation; 0: none does.",
+)
+def inbox_set(inbox_id: int, reopen_hours: int) -> None:
+    """Change an inbox."""
+    rows = query(
+        settings_here().require_database_url(),
+        "select chatsync.set_reopen_hours(%s, %s)",
+        [inbox_id, reopen_hours],
+    )
+    if not rows[0][0]:
+        raise ConfigError(f"there is no inbox {inbox_id}")
+    click.echo(f"inbox {inbox_id} reopens within {reopen_hours} hours")
+
+
 @click.group()
 def epoch() -> None:
     """Manage the lives of the log."""

@@ -172,6 +172,7 @@ def _limits(settings: Settings) -> Limits:
         ping_timeout_ms=settings.ping_timeout_ms,
         connect_timeout_ms=settings.connect_timeout_ms,
         ack_timeout_ms=settings.ack_timeout_ms,
+        reconnect_max_attempts=settings.reconnect_max_attempts,
     )
 
 

@@ -18,6 +18,8 @@ class Limits:
     ping_timeout_ms: int = 10_000
     connect_timeout_ms: int = 5_000
     ack_timeout_ms: int = 5_000
+    # Told to clients where it is set; the server itself counts no attempts.
+    reconnect_max_attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

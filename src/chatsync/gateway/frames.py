@@ -125,6 +125,9 @@ def connected(
             "framesPerSecond": limits.frames_per_second,
             "sessionsPerUser": limits.sessions_per_user,
         },
+        reconnect=None
+        if limits.reconnect_max_attempts is None
+        else {"maxAttempts": limits.reconnect_max_attempts},
     )
 
 

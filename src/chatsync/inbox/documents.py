@@ -177,7 +177,7 @@ def _describe_amendment(item: Reaction | Edit | Revoke, document: Document) -> N
 
 
 def _reactor(reaction: Reaction) -> str:
-    """Who may have one reaction on a message; outside groups that is the contact, whatever its names."""
+    """Who may have one reaction on a message: outside groups the contact, whatever its names."""
     if reaction.direction == "OUTBOUND":
         return "business"
     if not reaction.in_group or reaction.contact is None:

@@ -3,7 +3,7 @@
 Union-find over identities. Pure; what is already known of a contact is the database's business.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -16,17 +16,15 @@ _Node: TypeAlias = tuple[str, str, str, str]  # tenant, scope, kind, value
 class _Known:
     """What a batch says of one person; the newest word counts, a contact's own before others'."""
 
-    heard_at: datetime
     name: str | None = None
     named_by: tuple[bool, datetime] | None = None
     number: str | None = None
     number_by: tuple[bool, datetime] | None = None
-    profile: dict[str, Any] | None = None
+    profile: dict[str, tuple[datetime, Any]] = field(default_factory=dict[str, Any])
 
     def hear(
         self, contact: Contact, profile: dict[str, Any], *, is_own: bool, at: datetime
     ) -> None:
-        self.heard_at = max(self.heard_at, at)
         if contact.name and (self.named_by is None or (is_own, at) >= self.named_by):
             self.name, self.named_by = contact.name, (is_own, at)
         by = (contact.is_new_number, at)
@@ -35,17 +33,18 @@ class _Known:
             self.number_by is None or (contact.is_new_number and by >= self.number_by)
         ):
             self.number, self.number_by = contact.phone_number, by
-        if profile:
-            self.profile = (self.profile or {}) | profile
+        for name, value in profile.items():
+            if name not in self.profile or at >= self.profile[name][0]:
+                self.profile[name] = (at, value)
 
     def join(self, other: "_Known") -> None:
-        self.heard_at = max(self.heard_at, other.heard_at)
         if other.named_by and (self.named_by is None or other.named_by > self.named_by):
             self.name, self.named_by = other.name, other.named_by
         if other.number_by and (self.number_by is None or other.number_by > self.number_by):
             self.number, self.number_by = other.number, other.number_by
-        if other.profile:
-            self.profile = other.profile | (self.profile or {})
+        for name, heard in other.profile.items():
+            if name not in self.profile or heard[0] > self.profile[name][0]:
+                self.profile[name] = heard
 
 
 class People:
@@ -77,8 +76,10 @@ class People:
             root = self._root(number) if root < 0 else self._join(root, self._root(number))
         known = self._known.get(root)
         if known is None:
-            known = self._known[root] = _Known(at)
-        profile = contact.profile | ({"preferences": preferences} if preferences else {})
+            known = self._known[root] = _Known()
+        profile = contact.profile
+        if preferences:
+            profile = profile | {f"preferences.{one}": said for one, said in preferences.items()}
         known.hear(contact, profile, is_own=is_own, at=at)
         return root
 
@@ -103,16 +104,19 @@ class People:
             "key": self.key(root),
             "tenantId": tenant_id,
             "name": known.name,
-            # What the business says may name a contact, but not rename one.
-            "isRenamed": known.named_by is not None and known.named_by[0],
-            "namedAt": known.heard_at.isoformat(),
             "phoneNumber": known.number,
             "identities": [],
         }
+        # What the business says may name a contact, but not rename one.
+        if known.named_by is not None and known.named_by[0]:
+            document |= {"isRenamed": True, "namedAt": known.named_by[1].isoformat()}
         if known.number_by is not None and known.number_by[0]:
-            document["isNewNumber"] = True
+            document |= {"isNewNumber": True, "numberedAt": known.number_by[1].isoformat()}
         if known.profile:
-            document["profile"] = known.profile
+            document["profile"] = {
+                name: {"value": value, "at": at.isoformat()}
+                for name, (at, value) in known.profile.items()
+            }
         return document
 
     def _root(self, number: int) -> int:

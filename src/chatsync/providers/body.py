@@ -1,6 +1,7 @@
 """The body of a webhook: decoded strictly, cleaned of what PostgreSQL's text cannot hold."""
 
 import re
+from itertools import accumulate
 from typing import Any, TypeAlias, cast
 
 from chatsync import strict_json
@@ -62,24 +63,27 @@ def _needs_cleaning(body: bytes) -> bool:
 
 
 def _depth(body: bytes) -> int:
-    """The deepest nesting of brackets outside strings."""
+    """The deepest nesting of brackets outside strings, or any depth beyond MAX_DEPTH.
+
+    Without a step of Python for each byte: 30 MB of media in base64 took a second so, not 0.06.
+    """
     if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
         return 0
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Two quotes side by side end one string and begin the next, or hold nothing.
+    marks = body.translate(None, _NO_MARKS).replace(b'""', b"")
+    brackets = b"".join(marks.split(b'"')[::2])
     depth = deepest = 0
-    in_string = escaped = False
-    for byte in body:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in b"{[":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"}]":
-            depth -= 1
+    for start in range(0, len(brackets), _CHUNK):
+        steps = map(_STEPS.__getitem__, brackets[start : start + _CHUNK])
+        depths = list(accumulate(steps, initial=depth))
+        depth, deepest = depths[-1], max(deepest, *depths)
+        if deepest > MAX_DEPTH:
+            break
     return deepest
+
+
+_NO_MARKS = bytes(byte for byte in range(256) if byte not in b'"{}[]')
+_STEPS = [(byte in b"{[") - (byte in b"}]") for byte in range(256)]
+_CHUNK = 65_536

@@ -145,7 +145,7 @@ class Status:
     status: Literal["PENDING", "SENT", "DELIVERED", "READ", "PLAYED", "FAILED"]
     occurred_at: datetime
     error: JsonObject | None = None
-    # What the provider adds, such as its price; kept in the message's metadata.
+    # What the provider adds, such as its price.
     details: JsonObject = field(default_factory=dict[str, Any])
 
 

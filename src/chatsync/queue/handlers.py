@@ -5,12 +5,12 @@ from typing import TypeAlias
 
 from chatsync.database import Connection
 from chatsync.errors import Permanent
-from chatsync.inbox.commands import apply_inbound, apply_one_by_one
+from chatsync.inbox.commands import Prepared, apply_one_by_one, prepare
 from chatsync.inbox.documents import InboundItem
 from chatsync.providers import evolution, standard, whatsapp_cloud
 from chatsync.providers.body import BodyError, JsonObject, parse_json
 from chatsync.providers.inbound import Item, Source
-from chatsync.queue.message import QueueMessage
+from chatsync.queue.message import QueueMessage, Settlement, fetch_messages
 
 _Parse: TypeAlias = Callable[[JsonObject, Source], list[Item]]
 
@@ -21,18 +21,36 @@ _PARSERS: Mapping[str, _Parse] = {
 }
 
 
-async def handle_inbound(
-    connection: Connection, messages: Sequence[QueueMessage], *, carefully: bool
-) -> None:
-    """Parse deliveries and apply their items, in order. Raises Permanent for an unreadable one.
+class InboundHandler:
+    """Parses deliveries and applies their items, in order."""
 
-    All or nothing, or `carefully`, after that failed: a bad item is put aside alone.
-    """
-    items = [item for message in messages for item in _parse(message)]
-    if carefully:
-        await apply_one_by_one(connection, items)
-    else:
-        await apply_inbound(connection, items)
+    def prepare(self, messages: Sequence[QueueMessage]) -> Prepared:
+        """Parse and describe. Raises Permanent for an unreadable delivery."""
+        return prepare([item for message in messages for item in _parse(message)])
+
+    async def apply_and_settle(
+        self, connection: Connection, prepared: Prepared, settlement: Settlement
+    ) -> list[QueueMessage]:
+        return await fetch_messages(
+            connection,
+            "select id, queue, tenant_id, inbox_id, message_type, correlation_id, ordering_key,"
+            " payload, body, metadata, retry_count, lease_id, created_at"
+            " from chatsync.apply_inbound_and_settle(%s, %s, %s, %s, %s, %s, %s, %s)",
+            [
+                prepared.contacts,
+                prepared.documents,
+                prepared.rejected,
+                settlement.lease_id,
+                settlement.done,
+                settlement.queue,
+                settlement.worker_id,
+                settlement.limit,
+            ],
+        )
+
+    async def apply_carefully(self, connection: Connection, prepared: Prepared) -> None:
+        """Apply what can be applied; a bad item is put aside alone."""
+        await apply_one_by_one(connection, prepared)
 
 
 def _parse(message: QueueMessage) -> list[InboundItem]:

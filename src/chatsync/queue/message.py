@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
-import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -49,46 +48,56 @@ class Failure:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The end of a batch that is done as a whole, and the claim of the next one."""
+
+    lease_id: int
+    done: list[int]
+    queue: str
+    worker_id: int
+    limit: int
+
+
 async def claim(
     connection: Connection, queue: str, worker_id: int, limit: int
 ) -> list[QueueMessage]:
     """Lease up to `limit` messages, in order."""
-    cursor = connection.cursor(row_factory=class_row(QueueMessage))
-    await cursor.execute(
+    return await fetch_messages(
+        connection,
         "select id, queue, tenant_id, inbox_id, message_type, correlation_id, ordering_key,"
         " payload, body, metadata, retry_count, lease_id, created_at"
         " from chatsync.claim(%s, %s, %s)",
         [queue, worker_id, limit],
     )
+
+
+async def fetch_messages(
+    connection: Connection, query: LiteralString, parameters: Sequence[object]
+) -> list[QueueMessage]:
+    """Run a statement that returns the columns of QueueMessage."""
+    cursor = connection.cursor(row_factory=class_row(QueueMessage))
+    await cursor.execute(query, parameters, binary=True)
     return await cursor.fetchall()
 
 
-async def settle_and_claim(
+async def settle(
     connection: Connection,
     batch: Sequence[QueueMessage],
     failures: Sequence[Failure],
     untouched: Sequence[int],
-    *,
-    worker_id: int,
-    limit: int,
-) -> psycopg.AsyncCursor[QueueMessage]:
-    """End the batch and lease the next one, in the caller's transaction: the cursor's rows.
+) -> None:
+    """End the batch in the caller's transaction.
 
-    Raises psycopg.DatabaseError with SQLSTATE CS001 when the lease was lost; in a pipeline later.
+    Raises psycopg.DatabaseError with SQLSTATE CS001 when the lease was lost.
     """
     put_aside = {failure.id for failure in failures} | set(untouched)
-    cursor = connection.cursor(row_factory=class_row(QueueMessage))
-    return await cursor.execute(
-        "select id, queue, tenant_id, inbox_id, message_type, correlation_id, ordering_key,"
-        " payload, body, metadata, retry_count, lease_id, created_at"
-        " from chatsync.settle_and_claim(%s, %s, %s, %s, %s, %s, %s)",
+    await connection.execute(
+        "select chatsync.settle(%s, %s, %s, %s)",
         [
             batch[0].lease_id,
             [message.id for message in batch if message.id not in put_aside],
             Jsonb([failure.as_json() for failure in failures]),
             list(untouched),
-            batch[0].queue,
-            worker_id,
-            limit,
         ],
     )

@@ -8,7 +8,7 @@ from chatsync.events.doorbell import Doorbell
 from chatsync.events.listener import Listener
 from chatsync.events.stamper import Stamper
 from chatsync.queue.enqueue import INBOUND
-from chatsync.queue.handlers import handle_inbound
+from chatsync.queue.handlers import InboundHandler
 from chatsync.queue.upkeep import Upkeep
 from chatsync.queue.worker import Worker
 from chatsync.settings import Settings
@@ -26,7 +26,7 @@ async def working(settings: Settings, doorbell: Doorbell) -> AsyncGenerator[None
         worker = Worker(
             database,
             doorbell,
-            {INBOUND: handle_inbound},
+            {INBOUND: InboundHandler()},
             batch_size=settings.batch_size,
             poll_seconds=settings.poll_interval_ms / 1000,
             on_commit=stamper.poke,

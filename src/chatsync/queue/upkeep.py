@@ -1,4 +1,4 @@
-"""What workers do now and then: free dead workers' work, mend lanes, keep the log's days."""
+"""What workers do now and then: free dead workers' work, mend lanes, keep days, forget old ones."""
 
 import asyncio
 import time
@@ -16,6 +16,10 @@ from chatsync.telemetry import metrics
 REAP_SECONDS = 1.0  # A dead process's work is to be taken over within two.
 SWEEP_SECONDS = 10.0
 RETAIN_SECONDS = 3600.0
+# A process often begins with a burst, into tables that were empty when the planner looked.
+EAGER_SECONDS = 60.0
+# Providers send again for a week; orphans are kept for a day more.
+ORPHAN_MINUTES = 8 * 24 * 60
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -29,11 +33,13 @@ class Upkeep:
         self._retention_days = retention_days
 
     async def run(self) -> None:
-        sweep_at = retain_at = time.monotonic()
+        began_at = sweep_at = retain_at = time.monotonic()
         while True:
             now = time.monotonic()
             try:
                 await self._reap()
+                if now >= sweep_at or now < began_at + EAGER_SECONDS:
+                    await self._database.fetch_value("select chatsync.refresh_statistics()")
                 if now >= sweep_at:
                     await self._sweep()
                     sweep_at = now + SWEEP_SECONDS
@@ -56,6 +62,8 @@ class Upkeep:
         if mended := await self._database.fetch_value("select chatsync.sweep_lanes()"):
             log.info("lanes_swept", lanes=mended)
             self._doorbell.ring(EVERYTHING)
+        if joined := await self._database.fetch_value("select chatsync.join_orphans()"):
+            log.info("orphans_joined", items=joined)
 
     async def _retain(self) -> None:
         await self._database.fetch_value("select chatsync.prepare_partitions()")
@@ -65,3 +73,7 @@ class Upkeep:
         dropped = await self._database.fetch_value("select chatsync.drop_partitions(%s)", [before])
         if dropped:
             log.info("log_trimmed", days=dropped)
+        await self._database.fetch_value("select chatsync.join_orphans(%s)", [ORPHAN_MINUTES])
+        await self._database.fetch_value("select chatsync.drop_processed_items()")
+        if forgotten := await self._database.fetch_value("select chatsync.forget_inbound()"):
+            log.info("inbound_forgotten", rows=forgotten)

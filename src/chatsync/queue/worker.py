@@ -7,19 +7,21 @@ A handler's error is charged to its message alone.
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import psycopg
 import structlog
 
-from chatsync.database import LEASE_LOST, Connection, Database, is_transient, translated
-from chatsync.errors import DatabaseUnavailable, HandlerOutcome, LeaseLost, Permanent, Retry
+from chatsync.database import Database
+from chatsync.errors import DatabaseUnavailable, LeaseLost, Retry
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import Hint
+from chatsync.queue.handler import Handler, all_failed, apply_each, raise_if_not_ours
 from chatsync.queue.lease import Lease
-from chatsync.queue.message import Failure, QueueMessage, claim, settle_and_claim
+from chatsync.queue.message import QueueMessage, Settlement, claim, settle
 from chatsync.supervision import end
 from chatsync.telemetry import metrics
 
@@ -27,19 +29,20 @@ MAX_BACKOFF_SECONDS = 2.0
 # A batch that met the database's trouble so often counts as failing (architecture §5.1).
 MAX_RERUNS = 5
 
+# Batches of a queue under way at once: while one waits for the disk, another one is worked on. The
+# second one only wakes when a batch was full, so that a lone message is looked for once.
+CONSUMERS = 2
+
 log = structlog.stdlib.get_logger(__name__)
 
 
-class Handler(Protocol):
-    """Applies messages inside the worker's transaction; raises Retry or Permanent, or fails.
+@dataclass(slots=True)
+class _Work:
+    """A batch under a lease; `prepared` is None when it could not be prepared as a whole."""
 
-    It is first called within a pipeline, where no answer can be waited for; when anything fails
-    then, it is called again `carefully`.
-    """
-
-    async def __call__(
-        self, connection: Connection, messages: Sequence[QueueMessage], *, carefully: bool
-    ) -> None: ...
+    batch: list[QueueMessage]
+    prepared: object | None
+    reruns: int = 0
 
 
 class Worker:
@@ -49,7 +52,7 @@ class Worker:
         self,
         database: Database,
         doorbell: Doorbell,
-        handlers: Mapping[str, Handler],
+        handlers: Mapping[str, Handler[Any]],
         *,
         batch_size: int,
         poll_seconds: float,
@@ -61,7 +64,7 @@ class Worker:
         self._poll_seconds = poll_seconds
         self._on_commit = on_commit
         self._lease = Lease(database.url)
-        self._woken = {queue: asyncio.Event() for queue in handlers}
+        self._woken = {queue: [asyncio.Event() for _ in range(CONSUMERS)] for queue in handlers}
         doorbell.subscribe(self._hear)
 
     async def run(self) -> None:
@@ -69,57 +72,58 @@ class Worker:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for queue, handler in self._handlers.items():
-                    tasks.create_task(self._consume(queue, handler))
+                    for woken in self._woken[queue]:
+                        tasks.create_task(self._consume(queue, handler, woken))
         finally:
             await end(lease)
 
     def _hear(self, hint: Hint) -> None:
-        for queue, woken in self._woken.items():
+        for queue, (first, *_) in self._woken.items():
             if hint.is_everything or queue in hint.queues:
-                woken.set()
+                first.set()
 
-    async def _consume(self, queue: str, handler: Handler) -> None:
-        batch: list[QueueMessage] = []
-        reruns = 0
+    async def _consume(self, queue: str, handler: Handler[Any], woken: asyncio.Event) -> None:
+        work: _Work | None = None
         try:
             while True:
                 worker_id = await self._lease.worker_id()
                 try:
-                    if not batch:
+                    woken.clear()
+                    if work is None:
                         batch = await self._claim(queue, worker_id)
-                        reruns = 0
-                        continue
-                    batch = await self._process(handler, batch, worker_id, reruns)
-                    reruns = 0
+                        work = self._prepared(handler, batch)
+                    else:
+                        work = await self._process(handler, work, worker_id)
+                    if work is None:
+                        await self._wait(queue, woken)
                 except LeaseLost:
-                    log.warning("lease_fenced", queue=queue, messages=len(batch))
-                    await self._release(batch)
-                    batch = []
+                    log.warning("lease_fenced", queue=queue)
+                    await self._release(work)
+                    work = None
                 except DatabaseUnavailable as error:
-                    reruns += 1
-                    log.warning(
-                        "batch_rerun", queue=queue, reruns=reruns, error=repr(error.__cause__)
-                    )
-                    await _back_off(reruns)
+                    if work is not None:
+                        work.reruns += 1
+                    log.warning("batch_rerun", queue=queue, error=repr(error.__cause__))
+                    await _back_off(work.reruns if work else 1)
         finally:
-            await self._release(batch)
+            await self._release(work)
 
     async def _claim(self, queue: str, worker_id: int) -> list[QueueMessage]:
-        """Lease the next batch, or wait until there may be one."""
-        woken = self._woken[queue]
-        woken.clear()
         async with self._database.connection() as connection:
-            batch = await claim(connection, queue, worker_id, self._batch_size)
-            if batch:
-                return batch
-            cursor = await connection.execute("select chatsync.next_ready_at(%s)", [queue])
-            row = await cursor.fetchone()
+            return await claim(connection, queue, worker_id, self._batch_size)
+
+    async def _wait(self, queue: str, woken: asyncio.Event) -> None:
+        """Sleep until there may be something to claim."""
+        if woken.is_set():
+            return
+        due_at = None
+        if woken is self._woken[queue][0]:
+            due_at = await self._database.fetch_value("select chatsync.next_ready_at(%s)", [queue])
         try:
-            async with asyncio.timeout(self._patience(row[0] if row else None)):
+            async with asyncio.timeout(self._patience(due_at)):
                 await woken.wait()
         except TimeoutError:
             pass
-        return []
 
     def _patience(self, due_at: datetime | None) -> float:
         if due_at is None:
@@ -128,63 +132,76 @@ class Worker:
         # Two clocks differ: a due time that has passed here may lie ahead in the database.
         return min(self._poll_seconds, max(0.01, seconds))
 
-    async def _process(
-        self, handler: Handler, batch: list[QueueMessage], worker_id: int, reruns: int
-    ) -> list[QueueMessage]:
+    async def _process(self, handler: Handler[Any], work: _Work, worker_id: int) -> _Work | None:
         """Handle and settle a batch in one transaction; returns the next one."""
         began = time.monotonic()
         put_aside = 0
-        following = None
-        if reruns < MAX_RERUNS:
-            following = await self._process_at_once(handler, batch, worker_id)
-        if following is None:
-            following, put_aside = await self._process_carefully(handler, batch, worker_id, reruns)
+        is_done, following = False, None
+        if work.prepared is not None and work.reruns < MAX_RERUNS:
+            is_done, following = await self._process_at_once(handler, work, worker_id)
+        if not is_done:
+            put_aside = await self._process_carefully(handler, work)
         self._on_commit()
-        queue = batch[0].queue
+        queue = work.batch[0].queue
+        if not is_done:
+            # Nobody has looked yet whether more is waiting.
+            self._woken[queue][0].set()
         metrics.QUEUE_BATCH_SECONDS.labels(queue).observe(time.monotonic() - began)
-        metrics.QUEUE_SETTLED.labels(queue, "done").inc(len(batch) - put_aside)
+        metrics.QUEUE_SETTLED.labels(queue, "done").inc(len(work.batch) - put_aside)
         metrics.QUEUE_SETTLED.labels(queue, "failed").inc(put_aside)
         return following
 
     async def _process_at_once(
-        self, handler: Handler, batch: list[QueueMessage], worker_id: int
-    ) -> list[QueueMessage] | None:
-        """All of it in one round trip; None when any of it fails, and nothing was done then."""
+        self, handler: Handler[Any], work: _Work, worker_id: int
+    ) -> tuple[bool, _Work | None]:
+        """Done, and what is next; or not, when any of it failed, and then nothing was done."""
+        settlement = Settlement(
+            work.batch[0].lease_id,
+            [message.id for message in work.batch],
+            work.batch[0].queue,
+            worker_id,
+            self._batch_size,
+        )
         async with self._database.connection() as connection:
             try:
-                async with connection.pipeline(), connection.transaction():
-                    await handler(connection, batch, carefully=False)
-                    cursor = await settle_and_claim(
-                        connection, batch, [], [], worker_id=worker_id, limit=self._batch_size
-                    )
-                return await cursor.fetchall()
+                following = await handler.apply_and_settle(connection, work.prepared, settlement)
             except Exception as error:
-                _raise_if_not_ours(error)
-                log.info("batch_failed", messages=len(batch), error=repr(error))
-                return None
+                raise_if_not_ours(error)
+                log.info("batch_failed", messages=len(work.batch), error=repr(error))
+                return False, None
+        return True, self._prepared(handler, following)
 
-    async def _process_carefully(
-        self, handler: Handler, batch: list[QueueMessage], worker_id: int, reruns: int
-    ) -> tuple[list[QueueMessage], int]:
-        """Find out which of them fail, and settle each as it deserves; returns how many failed."""
+    async def _process_carefully(self, handler: Handler[Any], work: _Work) -> int:
+        """Find out which fail, and settle each as it deserves; returns how many were put aside."""
         async with self._database.transaction() as connection:
-            if reruns >= MAX_RERUNS:
-                failures, untouched = _all_failed(
-                    batch, Retry("the database gave up on this batch")
+            if work.reruns >= MAX_RERUNS:
+                failures, untouched = all_failed(
+                    work.batch, Retry("the database gave up on this batch")
                 )
             else:
-                failures, untouched = await _apply(connection, handler, batch)
-            cursor = await settle_and_claim(
-                connection, batch, failures, untouched, worker_id=worker_id, limit=self._batch_size
-            )
-            return await cursor.fetchall(), len(failures) + len(untouched)
+                failures, untouched = await apply_each(connection, handler, work.batch)
+            await settle(connection, work.batch, failures, untouched)
+        return len(failures) + len(untouched)
 
-    async def _release(self, batch: Sequence[QueueMessage]) -> None:
+    def _prepared(self, handler: Handler[Any], batch: list[QueueMessage]) -> _Work | None:
         if not batch:
+            return None
+        if len(batch) == self._batch_size:
+            for woken in self._woken[batch[0].queue]:
+                woken.set()
+        try:
+            return _Work(batch, handler.prepare(batch))
+        except Exception as error:
+            # Whatever it is, it is the fault of one of them.
+            log.info("batch_unprepared", messages=len(batch), error=repr(error))
+            return _Work(batch, None)
+
+    async def _release(self, work: _Work | None) -> None:
+        if work is None:
             return
         try:
             async with self._database.connection() as connection:
-                await connection.execute("select chatsync.release(%s)", [batch[0].lease_id])
+                await connection.execute("select chatsync.release(%s)", [work.batch[0].lease_id])
         except (DatabaseUnavailable, psycopg.Error) as error:
             # The lease runs out by itself.
             log.warning("release_failed", error=repr(error))
@@ -192,69 +209,6 @@ class Worker:
 
 class _Callback(Protocol):
     def __call__(self) -> None: ...
-
-
-async def _apply(
-    connection: Connection, handler: Handler, batch: Sequence[QueueMessage]
-) -> tuple[list[Failure], list[int]]:
-    """Run the handler over the whole batch or, where that fails, over each message alone."""
-    try:
-        async with connection.transaction():
-            await handler(connection, batch, carefully=True)
-        return [], []
-    except Exception as error:
-        _raise_if_not_ours(error)
-        if len(batch) == 1:
-            log.warning("message_failed", id=batch[0].id, error=repr(error))
-            return [_failure(batch[0], error)], []
-    failures: list[Failure] = []
-    untouched: list[int] = []
-    blocked: set[str] = set()
-    for message in batch:
-        if message.ordering_key is not None and message.ordering_key in blocked:
-            # What is put aside takes the later messages of its key with it.
-            untouched.append(message.id)
-            continue
-        failed, _ = await _apply(connection, handler, [message])
-        failures += failed
-        if failed and not failed[0].is_permanent and message.ordering_key is not None:
-            blocked.add(message.ordering_key)
-    return failures, untouched
-
-
-def _raise_if_not_ours(error: Exception) -> None:
-    """Pass on what no message is to blame for: trouble of the database, and a lost lease."""
-    if isinstance(error, DatabaseUnavailable | LeaseLost):
-        raise error
-    if isinstance(error, psycopg.Error) and (
-        is_transient(error)
-        or error.sqlstate == LEASE_LOST
-        or isinstance(error, psycopg.errors.PipelineAborted)
-    ):
-        raise translated(error) from error
-
-
-def _failure(message: QueueMessage, error: Exception) -> Failure:
-    text = (
-        error.message if isinstance(error, HandlerOutcome) else f"{type(error).__name__}: {error}"
-    )
-    after = error.after_seconds if isinstance(error, Retry) else None
-    return Failure(message.id, text, isinstance(error, Permanent), after)
-
-
-def _all_failed(batch: Sequence[QueueMessage], error: Exception) -> tuple[list[Failure], list[int]]:
-    """Charge the first message of each key, and leave the rest of the key in line behind it."""
-    seen: set[str] = set()
-    failures: list[Failure] = []
-    untouched: list[int] = []
-    for message in batch:
-        if message.ordering_key is not None and message.ordering_key in seen:
-            untouched.append(message.id)
-            continue
-        failures.append(_failure(message, error))
-        if message.ordering_key is not None:
-            seen.add(message.ordering_key)
-    return failures, untouched
 
 
 async def _back_off(attempt: int) -> None:

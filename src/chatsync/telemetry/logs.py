@@ -16,6 +16,11 @@ _SECRET_KEYS = frozenset(
 )
 _JWT = re.compile(r"eyJ[\w-]{5,}\.[\w-]+\.[\w-]*")
 _QUERY_STRING = re.compile(r"\?[^\s\"']+")
+# What uvicorn says of a socket's life, which our own lines tell better, and of a frame that is no
+# UTF-8, with a traceback for something that is the client's fault.
+_NO_NEWS = frozenset(
+    {"connection open", "connection closed", "Invalid UTF-8 sequence received from client."}
+)
 
 
 def configure(*, log_format: str, log_level: str) -> None:
@@ -63,10 +68,7 @@ def configure(*, log_format: str, log_level: str) -> None:
 def _without_query_strings(record: logging.LogRecord) -> bool:
     record.msg = _QUERY_STRING.sub("?…", record.getMessage())
     record.args = None
-    return "[accepted]" not in record.msg and record.msg not in {
-        "connection open",
-        "connection closed",
-    }
+    return "[accepted]" not in record.msg and record.msg not in _NO_NEWS
 
 
 def _redact(

@@ -32,6 +32,9 @@ QUEUE_SETTLED = Counter(
 QUEUE_BATCH_SECONDS = Histogram(
     "chatsync_queue_batch_seconds", "From a claim to its settlement.", ["queue"], buckets=_SECONDS
 )
+ITEMS_PUT_ASIDE = Counter(
+    "chatsync_items_put_aside_total", "Items of deliveries that change nothing.", ["reason"]
+)
 QUEUE_FREED = Counter("chatsync_queue_freed_total", "Messages taken over from dead workers.")
 STAMPS = Counter("chatsync_stamps_total", "Stamps by this process that numbered events.")
 LISTENER_REPLACED = Counter(

@@ -1,16 +1,16 @@
 // The usual stack in one process: Express, BullMQ and its worker, pg, Socket.IO.
 //
-// Says "listening" with its port when it is ready. Who connects is not checked: a check is made
-// once per connection and would not change a figure.
+// Who connects is not checked: a check is made once per connection and would not change a figure.
+// No request log, no helmet: chatsync writes no line and no such header per webhook either.
 
 import { createServer } from 'node:http';
 
 import express from 'express';
 import { Server } from 'socket.io';
 
-import { isSigned, messagesOf } from './delivery.js';
+import { isSigned, messagesOf, splitByNumber } from './delivery.js';
 import { announce, roomOf } from './events.js';
-import { openQueue, openWorker } from './queue.js';
+import { enqueue, openQueue, openWorker } from './queue.js';
 import { load } from './settings.js';
 import { Store } from './store.js';
 
@@ -29,23 +29,34 @@ app.post(
       response.sendStatus(401);
       return;
     }
-    await queue.add('delivery', JSON.parse(request.body.toString()));
+    const parts = splitByNumber(JSON.parse(request.body.toString()));
+    await Promise.all(Array.from(parts, ([number, changes]) => accept(number, changes)));
     response.sendStatus(200);
   },
 );
 app.use((error, _request, response, _next) => {
   console.error('webhook', error);
-  response.sendStatus(503);
+  response.sendStatus(error instanceof SyntaxError ? 400 : 503);
 });
+
+/** Returns when Redis has the changes of an inbox. */
+async function accept(phoneNumberId, changes) {
+  const inbox = await store.inboxOf(phoneNumberId);
+  if (inbox) {
+    await enqueue(queue, { inbox, changes });
+  } else {
+    console.warn('nobody owns the number', phoneNumberId);
+  }
+}
 
 const server = createServer(app);
 server.keepAliveTimeout = 60_000;
 const io = new Server(server, { transports: ['websocket'], serveClient: false });
 io.on('connection', (socket) => socket.join(roomOf(socket.handshake.auth.tenant)));
 
-const worker = openWorker(settings, async (delivery) => {
-  for (const message of messagesOf(delivery)) {
-    const change = await store.apply(message);
+const worker = openWorker(settings, async ({ inbox, changes }) => {
+  for (const message of messagesOf(changes)) {
+    const change = await store.apply(inbox, message);
     if (change) {
       announce(io, change);
     }
@@ -61,13 +72,17 @@ function startWorker() {
 
 // Pauses a running worker and resumes a paused one, so that a backlog can be measured.
 async function togglePause() {
+  if (worker.isRunning() && !worker.isPaused()) {
+    await worker.pause();
+    console.log('paused');
+    return;
+  }
   if (worker.isPaused()) {
     worker.resume();
-  } else if (worker.isRunning()) {
-    await worker.pause();
   } else {
     startWorker();
   }
+  console.log('resumed');
 }
 
 async function stop() {

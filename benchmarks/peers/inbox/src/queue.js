@@ -18,6 +18,14 @@ export function openQueue({ redisPath }) {
   return new Queue(NAME, { connection, defaultJobOptions: JOB_OPTIONS });
 }
 
+/**
+ * Returns when Redis has the job. It has no id of its own making: a job that is done leaves none
+ * behind, so what is delivered twice is found by the unique key of messages, as in chatsync.
+ */
+export function enqueue(queue, part) {
+  return queue.add('delivery', part);
+}
+
 /** Makes the worker; it takes jobs when `run` is called. */
 export function openWorker({ redisPath, concurrency }, handle) {
   // BullMQ asks for this: a blocked command has to outlive a lost connection.

@@ -58,7 +58,11 @@ export class Store {
   #inboxes = new Map();
 
   constructor({ databaseUrl, concurrency }) {
-    this.#pool = new pg.Pool({ connectionString: databaseUrl, max: concurrency });
+    this.#pool = new pg.Pool({
+      connectionString: databaseUrl,
+      max: concurrency,
+      idleTimeoutMillis: 0, // a paused worker keeps its connections
+    });
     this.#pool.on('error', (error) => console.error('pool', error));
   }
 
@@ -69,9 +73,24 @@ export class Store {
     clients.forEach((client) => client.release());
   }
 
+  /** Returns the inbox of a number, from memory when it was asked for before; or undefined. */
+  async inboxOf(phoneNumberId) {
+    let inbox = this.#inboxes.get(phoneNumberId);
+    if (!inbox) {
+      const found = await this.#pool.query(
+        'select id, tenant_id from inboxes where phone_number_id = $1',
+        [phoneNumberId],
+      );
+      [inbox] = found.rows;
+      if (inbox) {
+        this.#inboxes.set(phoneNumberId, inbox);
+      }
+    }
+    return inbox;
+  }
+
   /** Stores a message; returns what changed, or null when it was stored before. */
-  async apply(message) {
-    const inbox = await this.#inboxOf(message.phoneNumberId);
+  async apply(inbox, message) {
     const client = await this.#pool.connect();
     try {
       await client.query('begin');
@@ -83,22 +102,6 @@ export class Store {
       client.release(error); // a connection in an unknown state is not used again
       throw error;
     }
-  }
-
-  async #inboxOf(phoneNumberId) {
-    let inbox = this.#inboxes.get(phoneNumberId);
-    if (!inbox) {
-      const found = await this.#pool.query(
-        'select id, tenant_id from inboxes where phone_number_id = $1',
-        [phoneNumberId],
-      );
-      [inbox] = found.rows;
-      if (!inbox) {
-        throw new Error(`nobody owns the number ${phoneNumberId}`);
-      }
-      this.#inboxes.set(phoneNumberId, inbox);
-    }
-    return inbox;
   }
 }
 
