@@ -1,5 +1,6 @@
 """What the machine must have, and the peer's packages, before anything is measured."""
 
+import os
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -25,7 +26,8 @@ def provide(sides: Collection[str], *, wrk: bool) -> None:
         raise BenchmarkError(f"this needs {names}: apt-get install {' '.join(missing)}")
     if "peer" in sides and not _are_installed():
         npm = ("npm", "ci", "--prefix", str(PEER))
-        processes.run([*npm, "--ignore-scripts", "--no-audit", "--no-fund"])
+        # With all of the environment: the way to the registry may need a proxy or a certificate.
+        processes.run([*npm, "--ignore-scripts", "--no-audit", "--no-fund"], os.environ)
 
 
 def _are_installed() -> bool:

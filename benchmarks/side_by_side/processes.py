@@ -111,6 +111,8 @@ def telling_line(text: str) -> str:
     """Of what a failing program said, the last line that names an error, or else the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if "error" in line.lower()]
+    if telling and telling[0].startswith("npm error"):
+        return telling[0]  # the code; npm ends with where its log is
     return (telling or lines or ["it said nothing"])[-1]
 
 

@@ -116,7 +116,7 @@ begin
       end if;
       v_message.metadata := v_message.metadata || jsonb_build_object('playedAt', v_at);
     when 'call' then
-      v_call := v_message.metadata -> 'call';
+      v_call := coalesce(v_message.metadata -> 'call', '{}');
       -- An earlier step that comes late only adds what the later one does not say.
       v_call := case
         when chatsync.call_rank(p_item.metadata -> 'call' ->> 'step') > chatsync.call_rank(v_call ->> 'step')
@@ -144,6 +144,42 @@ begin
     reactions = v_message.reactions, is_placeholder = v_message.is_placeholder, version = version + 1
   where tenant_id = p_item.tenant_id and message_id = p_message_id;
   return true;
+end
+$$;
+
+-- Called by apply_late(). Messages whose answered one has come now know it. Returns what changed.
+create or replace function chatsync.apply_replies(
+  p_items chatsync.inbound_item[],
+  out tenant_ids text[], out message_ids bigint[], out correlation_ids text[]
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  with joined as (
+    update chatsync.messages m
+    set reply_to = t.message_id, metadata = m.metadata - 'replyTo', version = m.version + 1
+    from (
+      select i.tenant_id, (i.data ->> 'messageId')::bigint as reply_id, k.message_id, i.correlation_id
+      from unnest(p_items) as i
+      cross join lateral (
+        select k.message_id
+        from chatsync.message_provider_ids k
+        where k.tenant_id = i.tenant_id and k.inbox_id = i.inbox_id
+          and k.provider_message_id = i.provider_message_id
+        limit 1
+      ) as k
+      order by 2
+    ) as t
+    where m.tenant_id = t.tenant_id and m.message_id = t.reply_id and m.reply_to is null
+    returning m.tenant_id, m.message_id, t.correlation_id
+  )
+  select array_agg(j.tenant_id), array_agg(j.message_id), array_agg(j.correlation_id)
+  into tenant_ids, message_ids, correlation_ids
+  from joined j;
 end
 $$;
 
@@ -207,6 +243,7 @@ grant execute on function
   chatsync.unprocessed_items(chatsync.inbound_item[]),
   chatsync.apply_amendments(chatsync.inbound_item[]),
   chatsync.amend_message(bigint, chatsync.inbound_item),
+  chatsync.apply_replies(chatsync.inbound_item[]),
   chatsync.call_rank(text),
   chatsync.apply_reads(chatsync.inbound_item[])
 to chatsync_worker;

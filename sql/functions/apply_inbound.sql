@@ -7,6 +7,7 @@
 create or replace function chatsync.apply_inbound(p_contacts jsonb, p_items jsonb) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_items chatsync.inbound_item[];
@@ -63,6 +64,7 @@ create or replace function chatsync.apply_inbound_and_settle(
 ) returns setof chatsync.message_queue
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
 begin
   if jsonb_array_length(p_rejected) > 0 then
@@ -140,6 +142,13 @@ begin
     perform chatsync.publish_changed_messages(
       v_changed.tenant_ids, v_changed.message_ids, v_changed.correlation_ids);
   end if;
+  v_some := array(select i from unnest(v_items) as i where i.kind = 'reply');
+  if cardinality(v_some) > 0 then
+    select r.tenant_ids, r.message_ids, r.correlation_ids into v_changed
+    from chatsync.apply_replies(v_some) as r;
+    perform chatsync.publish_changed_messages(
+      v_changed.tenant_ids, v_changed.message_ids, v_changed.correlation_ids);
+  end if;
   v_some := array(select i from unnest(v_items) as i where i.kind in ('connection', 'notice'));
   if cardinality(v_some) > 0 then
     perform chatsync.apply_inbox_news(v_some);
@@ -201,6 +210,7 @@ create or replace function chatsync.join_orphans(p_minutes integer default 10) r
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_items chatsync.inbound_item[];

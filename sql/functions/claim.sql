@@ -138,6 +138,7 @@ create or replace function chatsync.claim(p_queue text, p_worker_id bigint, p_li
 returns setof chatsync.message_queue
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_lease_id bigint := nextval('chatsync.leases');

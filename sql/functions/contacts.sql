@@ -13,7 +13,8 @@ as $$
   select w.key, w."tenantId", k.first_id, k.last_id, k.is_complete,
     k.first_id is not null and (
       (w.name is not null and w.name is distinct from c.name and (
-        c.name is null or (w."isRenamed" and (c.named_at is null or w."namedAt" > c.named_at))))
+        c.name is null or (w."isRenamed" and chatsync.is_newer_name(
+          w."tenantId", k.first_id, c.named_at, w."namedAt"))))
       or (w."phoneNumber" is not null and w."phoneNumber" is distinct from c.phone_number and (
         c.phone_number is null
         or (w."isNewNumber" and (c.numbered_at is null or w."numberedAt" > c.numbered_at))))
@@ -40,6 +41,16 @@ as $$
     limit 1
   ) as c on true
 $$;
+
+-- Whether a name that a contact gives is newer than the one it has. A contact that said something since
+-- then had its newer name heard, even where that was the same name again.
+create or replace function chatsync.is_newer_name(
+  p_tenant_id text, p_contact_id bigint, p_named_at timestamptz, p_heard_at timestamptz
+) returns boolean
+language sql stable parallel safe
+return p_named_at is null or (p_heard_at > p_named_at and not exists (
+  select from chatsync.conversations v
+  where v.tenant_id = p_tenant_id and v.contact_id = p_contact_id and v.last_message_at > p_heard_at));
 
 -- A profile, {name: {value, at}}, with what was heard of it: of each name the newest value, so that it
 -- is the same whatever the order in which the values are heard.
@@ -173,7 +184,8 @@ as $$
     set
       name = case
         when n.name is not null and (c.name is null
-          or (n."isRenamed" and (c.named_at is null or n."namedAt" > c.named_at))) then n.name
+          or (n."isRenamed" and chatsync.is_newer_name(
+            n."tenantId", c.contact_id, c.named_at, n."namedAt"))) then n.name
         else c.name
       end,
       named_at = case when n.name is not null and n."isRenamed" then greatest(c.named_at, n."namedAt")
@@ -198,6 +210,7 @@ $$;
 
 grant execute on function
   chatsync.look_up_contacts(jsonb),
+  chatsync.is_newer_name(text, bigint, timestamptz, timestamptz),
   chatsync.joined_profile(jsonb, jsonb),
   chatsync.resolve_contacts(jsonb),
   chatsync.make_contacts(jsonb),

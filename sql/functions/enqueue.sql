@@ -18,6 +18,7 @@ create or replace function chatsync.enqueue(
 ) returns bigint
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_id bigint;
@@ -53,6 +54,7 @@ create or replace function chatsync.enqueue_deliveries(
 ) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_enqueued bigint;

@@ -169,8 +169,20 @@ begin
       limit 1
     ) as r on n.reply_to is not null
     left join numbered s on s.inbox_id = n.inbox_id and s.provider_message_id = n.reply_to
-    returning tenant_id, message_id, conversation_id, sent_at, position,
+    returning tenant_id, message_id, conversation_id, sent_at, position, reply_to,
       direction = 'INBOUND' and status = 'DELIVERED' as is_unread
+  ),
+  waiting as (
+    insert into chatsync.orphans (tenant_id, inbox_id, provider_message_id, item_key, item)
+    select n.tenant_id, n.inbox_id, n.reply_to, 'reply:' || n.message_id,
+      jsonb_build_object(
+        'kind', 'reply', 'tenant_id', n.tenant_id, 'inbox_id', n.inbox_id, 'position', n.position,
+        'correlation_id', n.correlation_id, 'provider_message_id', n.reply_to,
+        'occurred_at', n.occurred_at, 'data', jsonb_build_object('messageId', n.message_id))
+    from stored s
+    join numbered n on n.message_id = s.message_id
+    where n.reply_to is not null and s.reply_to is null
+    on conflict do nothing
   ),
   announced as (
     select s.*, n.correlation_id

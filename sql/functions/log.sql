@@ -54,6 +54,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 -- A backlog is read from its beginning by the index, not as a whole.
 set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_heads jsonb;

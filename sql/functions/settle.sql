@@ -9,6 +9,7 @@ create or replace function chatsync.settle(
 ) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_settled integer;
@@ -105,6 +106,7 @@ create or replace function chatsync.settle_and_claim(
 ) returns setof chatsync.message_queue
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
 begin
   perform chatsync.settle(p_lease_id, p_done, p_failed, p_untouched);
@@ -116,6 +118,7 @@ $$;
 create or replace function chatsync.release(p_lease_id bigint) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
 begin
   update chatsync.message_queue

@@ -51,6 +51,7 @@ $$;
 create or replace function chatsync.reap() returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_dead bigint[];

@@ -171,8 +171,9 @@ select
     'externalId', i.external_id,
     'state', i.state,
     'version', i.version
-  ) || jsonb_strip_nulls(jsonb_build_object(
-    'reason', nullif(i.state_reason, 0), 'qrcode', i.qrcode)) as inbox
+  ) || jsonb_strip_nulls(jsonb_build_object('reason', nullif(i.state_reason, 0)))
+    -- As its event has it, nulls and all.
+    || case when i.qrcode is null then '{}' else jsonb_build_object('qrcode', i.qrcode) end as inbox
 from chatsync.inboxes i;
 comment on view chatsync.wire_inboxes is 'Inboxes as the protocol shows them, without their secrets.';
 

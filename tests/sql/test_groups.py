@@ -47,8 +47,8 @@ def test_a_group_may_be_renamed_and_its_authors_merged(undone_worker: SyncConnec
 
         assert [data["contact"]["name"] for data in of_type(events, "contact:updated")] == [
             "Ann",
-            "Ann",
             "Quartet",
+            "Ann",
         ]
         assert story.rows("select status, unread_count from chatsync.conversations") == [("OPEN", 3)]
         assert story.rows(

@@ -253,12 +253,12 @@ class Feed:
     async def _read(self, after: dict[str, int], limit: int, reason: str) -> dict[str, list[Row]]:
         metrics.FEED_READS.labels(reason).inc()
         by_tenant: dict[str, list[Row]] = {}
-        async with self._database.transaction(list(after)) as connection:
+        async with self._database.transaction(list(after), is_pipelined=True) as connection:
             cursor = await connection.execute(
                 "select * from chatsync.read_events(%s, %s, %s)",
                 [list(after), list(after.values()), limit],
             )
-            async for row in cursor:
+            for row in await cursor.fetchall():
                 by_tenant.setdefault(row[0], []).append(row)
         return by_tenant
 

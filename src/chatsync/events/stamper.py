@@ -8,7 +8,7 @@ import asyncio
 import psycopg
 import structlog
 
-from chatsync.database import Database
+from chatsync.database import Connection, Database
 from chatsync.errors import DatabaseUnavailable
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import Hint
@@ -41,19 +41,21 @@ class Stamper:
                     await self._poked.wait()
             except TimeoutError:
                 pass
+            is_poked = self._poked.is_set()
             self._poked.clear()
             try:
-                await self.stamp_all()
+                await self.stamp_all(is_expecting=is_poked)
             except (DatabaseUnavailable, psycopg.Error) as error:
                 log.warning("stamping_failed", error=repr(error))
 
-    async def stamp_all(self) -> None:
-        """Stamp until nothing waits. The look without the lock is what leaves no event behind."""
+    async def stamp_all(self, *, is_expecting: bool = False) -> None:
+        """Stamp until nothing waits. The look without the lock is what leaves no event behind.
+
+        One who `is_expecting` events, having just published, stamps before the first look.
+        """
         async with self._database.connection() as connection:
-            while True:
-                cursor = await connection.execute("select chatsync.outbox_waiting()")
-                if (await cursor.fetchone() or (False,))[0] is not True:
-                    return
+            while is_expecting or await _is_waiting(connection):
+                is_expecting = False
                 cursor = await connection.execute("select chatsync.stamp(%s)", [BATCH])
                 heads: dict[str, int] | None = (await cursor.fetchone() or (None,))[0]
                 if heads is None:
@@ -66,3 +68,8 @@ class Stamper:
         # Only a foreign writer's bare bell may be about the outbox; ours stamp for themselves.
         if hint.is_everything:
             self._poked.set()
+
+
+async def _is_waiting(connection: Connection) -> bool:
+    cursor = await connection.execute("select chatsync.outbox_waiting()")
+    return (await cursor.fetchone() or (False,))[0] is True

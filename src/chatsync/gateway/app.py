@@ -69,14 +69,7 @@ def create(
     parts = _assemble(settings)
     authenticator = Authenticator(settings)
     whatsapp = WhatsAppWebhook(settings, parts.database, parts.intake, adopt)
-    endpoints: dict[str, Endpoint] = {
-        "/webhooks/whatsapp": whatsapp,
-        "/webhooks/evolution": (
-            evolution := EvolutionWebhook(settings, parts.database, parts.intake, adopt)
-        ),
-        "/webhooks/evolution/": evolution,
-        "/webhooks/standard/": StandardWebhook(settings, parts.database, parts.intake, adopt),
-    }
+    endpoints = _endpoints(settings, parts, adopt, whatsapp)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
@@ -132,6 +125,19 @@ def _assemble(settings: Settings) -> _Parts:
         hub=hub,
         intake=Intake(database, doorbell, max_retries=settings.max_retries),
     )
+
+
+def _endpoints(
+    settings: Settings, parts: _Parts, adopt: Adopt | None, whatsapp: WhatsAppWebhook
+) -> Mapping[str, Endpoint]:
+    """Who takes the webhooks of which path; behind a slash, one more segment is taken."""
+    evolution = EvolutionWebhook(settings, parts.database, parts.intake, adopt)
+    return {
+        "/webhooks/whatsapp": whatsapp,
+        "/webhooks/evolution": evolution,
+        "/webhooks/evolution/": evolution,
+        "/webhooks/standard/": StandardWebhook(settings, parts.database, parts.intake, adopt),
+    }
 
 
 def _routes(

@@ -6,6 +6,15 @@ printed with a Z and must never be used as a clock.
 """
 
 from chatsync.providers.evolution.credentials import redacted, secret, secret_fits
-from chatsync.providers.evolution.delivery import NAME, event_name, instance, parse
+from chatsync.providers.evolution.delivery import NAME, event_name, instance, is_meaningless, parse
 
-__all__ = ["NAME", "event_name", "instance", "parse", "redacted", "secret", "secret_fits"]
+__all__ = [
+    "NAME",
+    "event_name",
+    "instance",
+    "is_meaningless",
+    "parse",
+    "redacted",
+    "secret",
+    "secret_fits",
+]

@@ -17,7 +17,7 @@ def secret(delivery: JsonObject, headers: Mapping[str, str]) -> list[str]:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     candidates = (
         headers.get("apikey"),
-        delivery.get("apikey"),
+        *(delivery.get(key) for key in _KEYS),
         token.strip() if scheme.lower() == "bearer" else None,
     )
     return [candidate for candidate in candidates if isinstance(candidate, str) and candidate]

@@ -67,6 +67,11 @@ def event_name(name: str) -> str:
     return name.strip().lower().replace("_", ".").replace("-", ".")
 
 
+def is_meaningless(delivery: JsonObject, event: str) -> bool:
+    """Whether a delivery is of an event that says nothing to us; `event` is what its path names."""
+    return event_name(text(delivery.get("event")) or event) in _MEANINGLESS
+
+
 def instance(delivery: JsonObject) -> str | None:
     """The instance that sent a delivery; the error webhook names none."""
     return text(delivery.get("instance"))

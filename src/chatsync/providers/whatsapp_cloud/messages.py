@@ -102,7 +102,8 @@ def _act(
         if not isinstance(emoji, str | None):
             raise Unusable("an emoji that is not text")
         target_id = id_of(act, "message_id")
-        return Reaction(item_id, target_id, author, direction, emoji or None, occurred_at)
+        in_group = text_of(raw.get("group_id")) is not None
+        return Reaction(item_id, target_id, author, direction, emoji or None, occurred_at, in_group)
     target_id = id_of(act, "original_message_id")
     if kind == "revoke":
         return Revoke(item_id, target_id, occurred_at)

@@ -48,6 +48,9 @@ class EvolutionWebhook:
         inbox = await self._find(instance)
         self._require(incoming, delivery, inbox)
         kept = _kept(incoming.raw, delivery)
+        if instance is None and evolution.is_meaningless(delivery, incoming.argument):
+            # Such as the server's own errors, which are about no inbox.
+            return
         if inbox is None:
             reason = "nobody owns this instance" if instance else "no instance is named"
             await self._reject(incoming, kept, reason)
