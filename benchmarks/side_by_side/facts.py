@@ -30,7 +30,7 @@ def of_this_run() -> Mapping[str, str]:
         "processor": f"{_field('/proc/cpuinfo', 'model name')}, {os.cpu_count()} cores",
         "memory": f"{int(_field('/proc/meminfo', 'MemTotal').split()[0]) / 2**20:.0f} GiB",
         "Linux": platform.release(),
-        "chatsync": _revision(),
+        "revision": _revision(),
     }
 
 

@@ -64,7 +64,7 @@ def _figure(results: Results, figure: str) -> str:
 
 def _label(measure: str) -> str:
     if measure.startswith("cpu_us_"):
-        return f"µs CPU, {measure.removeprefix('cpu_us_')}"
+        return f"µs CPU a message, {measure.removeprefix('cpu_us_')}"
     if measure.endswith("_ms"):
         return f"ms, {measure.removesuffix('_ms')}"
     return measure.replace("_per_second", "/s")

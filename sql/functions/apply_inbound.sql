@@ -49,8 +49,10 @@ begin
     v_stored.tenant_ids, v_stored.message_ids, v_stored.correlation_ids,
     v_stored.touched_tenant_ids, v_stored.touched_ids, v_stored.touched_correlation_ids,
     v_stored.made, v_stored.reopened, v_contacts.conversations, v_read);
-  perform chatsync.publish_contacts(
-    v_contacts.changed || chatsync.told_contacts(v_items, v_contacts.contact_ids, v_contacts.made));
+  if v_contacts.changed is not null or v_contacts.made is not null then
+    perform chatsync.publish_contacts(
+      v_contacts.changed || chatsync.told_contacts(v_items, v_contacts.contact_ids, v_contacts.made));
+  end if;
 end
 $$;
 

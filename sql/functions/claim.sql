@@ -132,6 +132,38 @@ begin
 end
 $$;
 
+-- Called by claim(). What a queue has to be done now, by kind; each is one probe of an index.
+create or replace function chatsync.look_for_work(
+  p_queue text, out due boolean, out suspect_lanes boolean, out suspects boolean, out lanes boolean,
+  out keyless boolean
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+begin
+  select
+    exists (
+      select from chatsync.message_queue
+      where queue = p_queue
+        and (status = 'scheduled' or (status = 'retrying' and ordering_key is null))
+        and scheduled_at <= chatsync.now()),
+    exists (
+      select from chatsync.lane_turns
+      where queue = p_queue and is_suspect and lease_id is null and ready_at <= chatsync.now()),
+    exists (
+      select from chatsync.message_queue
+      where queue = p_queue and ordering_key is null and status = 'pending' and deaths > 0),
+    exists (
+      select from chatsync.lane_turns
+      where queue = p_queue and not is_suspect and lease_id is null and ready_at <= chatsync.now()),
+    exists (
+      select from chatsync.message_queue
+      where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0)
+  into due, suspect_lanes, suspects, lanes, keyless;
+end
+$$;
+
 -- Leases up to p_limit messages to a worker; no row when nothing is due. What a dead worker held
 -- comes alone, as a batch of one, so that it takes nobody with it if it kills again.
 create or replace function chatsync.claim(p_queue text, p_worker_id bigint, p_limit integer default 100)
@@ -141,17 +173,31 @@ set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-  v_lease_id bigint := nextval('chatsync.leases');
-  v_ids bigint[];
+  v_lease_id bigint;
+  v_ids bigint[] := '{}';
+  v_has record;
 begin
-  perform chatsync.promote(p_queue);
-  v_ids := chatsync.claim_from_lanes(p_queue, p_worker_id, v_lease_id, 1, true);
-  if cardinality(v_ids) = 0 then
+  -- One look at what there is: each probe that locks costs as much as this, and most find nothing.
+  select * into v_has from chatsync.look_for_work(p_queue);
+  if v_has.due then
+    perform chatsync.promote(p_queue);
+    select * into v_has from chatsync.look_for_work(p_queue);
+  end if;
+  if not (v_has.suspect_lanes or v_has.suspects or v_has.lanes or v_has.keyless) then
+    return;
+  end if;
+  v_lease_id := nextval('chatsync.leases');
+  if v_has.suspect_lanes then
+    v_ids := chatsync.claim_from_lanes(p_queue, p_worker_id, v_lease_id, 1, true);
+  end if;
+  if cardinality(v_ids) = 0 and v_has.suspects then
     v_ids := coalesce(chatsync.claim_keyless(p_queue, 1, true), '{}');
   end if;
   if cardinality(v_ids) = 0 then
-    v_ids := chatsync.claim_from_lanes(p_queue, p_worker_id, v_lease_id, p_limit, false);
-    if cardinality(v_ids) < p_limit then
+    if v_has.lanes then
+      v_ids := chatsync.claim_from_lanes(p_queue, p_worker_id, v_lease_id, p_limit, false);
+    end if;
+    if cardinality(v_ids) < p_limit and v_has.keyless then
       v_ids := v_ids || coalesce(
         chatsync.claim_keyless(p_queue, p_limit - cardinality(v_ids), false), '{}');
     end if;
@@ -187,6 +233,7 @@ grant execute on function
   chatsync.promote(text),
   chatsync.claim_from_lanes(text, bigint, bigint, integer, boolean),
   chatsync.claim_keyless(text, integer, boolean),
+  chatsync.look_for_work(text),
   chatsync.claim(text, bigint, integer),
   chatsync.next_ready_at(text)
 to chatsync_worker;
