@@ -24,6 +24,8 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 def main() -> None:
     """Measure what the arguments say; exits with 1 and one sentence for whatever prevents it."""
     options = _parser().parse_args()
+    # A shell that starts a program in the background makes it ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:

@@ -49,8 +49,11 @@ create or replace function chatsync.is_newer_name(
 ) returns boolean
 language sql stable parallel safe
 return p_named_at is null or (p_heard_at > p_named_at and not exists (
-  select from chatsync.conversations v
-  where v.tenant_id = p_tenant_id and v.contact_id = p_contact_id and v.last_message_at > p_heard_at));
+  select
+  from chatsync.conversations v
+  join chatsync.messages m on m.tenant_id = v.tenant_id and m.conversation_id = v.conversation_id
+  where v.tenant_id = p_tenant_id and v.contact_id = p_contact_id and v.last_message_at > p_heard_at
+    and m.sent_at > p_heard_at and m.direction = 'INBOUND'));
 
 -- A profile, {name: {value, at}}, with what was heard of it: of each name the newest value, so that it
 -- is the same whatever the order in which the values are heard.

@@ -55,6 +55,7 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_dead bigint[];
+  v_killed bigint[];
   v_held bigint[];
   v_killers integer;
   v_freed integer;
@@ -95,17 +96,23 @@ begin
   where not exists (
     select from chatsync.message_queue m
     where m.lease_id is not null and m.worker_id = w.worker_id and not m.id = any (v_held));
+  -- A restart of PostgreSQL takes every lock, and is no message's fault.
+  v_killed := array(
+    select worker_id from chatsync.workers
+    where worker_id = any (v_dead) and started_at >= pg_postmaster_start_time());
   perform chatsync.dead_letter(k.id, 'killed its worker twice')
   from (
     select min(id) as id
     from chatsync.message_queue
-    where lease_id is not null and worker_id = any (v_dead)
+    where lease_id is not null and worker_id = any (v_killed)
     group by lease_id
     having count(*) = 1 and min(deaths) > 0
   ) as k;
   get diagnostics v_killers = row_count;
   update chatsync.message_queue
-  set status = 'pending', lease_id = null, worker_id = null, deaths = deaths + 1
+  set status = 'pending', lease_id = null, worker_id = null,
+    deaths = deaths + (worker_id = any (v_killed))::integer,
+    retry_count = retry_count - (not worker_id = any (v_killed))::integer
   where lease_id is not null and worker_id = any (v_dead);
   get diagnostics v_freed = row_count;
   perform chatsync.let_lanes_go(lanes)

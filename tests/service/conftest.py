@@ -5,10 +5,10 @@ from collections.abc import AsyncGenerator, Generator
 
 import pytest
 
+from service.harness import Gateway, create_inbox, running_gateway, settings_for
+
 # They assert on behalf of tests, and are to say as much as a test does when they fail.
 pytest.register_assert_rewrite("service.recorded", "service.screen", "service.seen")
-
-from service.harness import Gateway, create_inbox, running_gateway, settings_for
 
 
 @pytest.fixture

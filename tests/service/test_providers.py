@@ -241,12 +241,14 @@ async def test_a_reply_that_comes_before_what_it_answers_is_joined_to_it(gateway
         await gateway.post(delivery(answer))
         await agent.events(2)
         await gateway.post(delivery(said("coming?", "w1")))
-        await agent.events(2)
+        events = await agent.events(3)
 
         page = (await gateway.get("/api/sync")).json()
 
     by_wamid = {one["providerMessageId"]: one for one in page["messages"]}
     assert by_wamid["w2"].get("replyTo") == by_wamid["w1"]["id"]
+    (updated,) = [event for event in events if event["type"] == "message:updated"]
+    assert updated["data"]["message"] == by_wamid["w2"]
 
 
 async def test_two_members_of_a_group_have_a_reaction_each(gateway: Gateway) -> None:

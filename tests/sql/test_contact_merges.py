@@ -203,11 +203,27 @@ def test_what_a_merged_contact_wrote_in_a_group_is_shown_as_the_others(
         story.tell(said("c", who(PHONE, BSUID), second=3, group=group))
 
         assert (
-            story.rows(
-                "select message -> 'contact' ->> 'name' from chatsync.wire_messages"
-            )
+            story.rows("select message -> 'contact' ->> 'name' from chatsync.wire_messages")
             == [("Ann",)] * 3
         )
+
+
+def test_what_was_merged_into_one_that_is_merged_leads_to_the_last(
+    undone_worker: SyncConnection,
+) -> None:
+    group = who("group:g")
+    with forgotten(undone_worker) as story:
+        story.tell(said("a", who("phone:1", name="Ann")))
+        story.tell(said("b", who("bsuid:B")))
+        story.tell(said("c", who("lid:L")), said("d", who("lid:L"), group=group))
+        story.tell(said("e", who("bsuid:B", "lid:L")))
+        events = story.tell(said("f", who("phone:1", "bsuid:B")))
+
+        assert story.value("select count(distinct merged_into) from chatsync.contacts") == 1
+        assert story.rows(
+            "select distinct message -> 'contact' ->> 'name' from chatsync.wire_messages"
+        ) == [("Ann",)]
+        assert len(of_type(events, "contact:updated")) == 2
 
 
 def test_keys_that_share_a_contact_may_merge_it_with_others_in_one_delivery(

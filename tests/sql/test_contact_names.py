@@ -24,7 +24,7 @@ def test_the_name_that_a_contact_gave_last_stays_whatever_the_order(
     items = [
         said("a", who("phone:1", name="Ann"), second=1),
         said("b", who("phone:1", name="Anna"), second=5),
-        said("c", who("phone:1"), second=9),
+        said("c", who("phone:1"), second=3),
         echoed("d", who("phone:1", name="Book"), second=9),
     ]
     for order in permutations(items):
@@ -36,12 +36,39 @@ def test_the_name_that_a_contact_gave_last_stays_whatever_the_order(
 
 def test_an_older_delivery_that_comes_late_renames_nobody(undone_worker: SyncConnection) -> None:
     with forgotten(undone_worker) as story:
-        story.tell(said("b", who("phone:1", name="Anna"), second=5), said("x", second=8))
-        assert of_type(story.tell(said("a", who("phone:1", name="Ann"), second=3)), "contact:updated") == []
+        story.tell(said("b", who("phone:1", name="Anna"), second=5), echoed("x", second=8))
+        assert (
+            of_type(story.tell(said("a", who("phone:1", name="Ann"), second=3)), "contact:updated")
+            == []
+        )
         assert names(story) == [("Anna", "1")]
-        # Later than the name, though earlier than the last message.
+        # Later than the name, though earlier than what the business said last.
         told = story.tell(said("c", who("phone:1", name="Annie"), second=6))
         assert [data["contact"]["name"] for data in of_type(told, "contact:updated")] == ["Annie"]
+
+
+def test_a_name_that_a_contact_took_back_before_it_came_here_is_not_taken(
+    undone_worker: SyncConnection,
+) -> None:
+    with forgotten(undone_worker) as story:
+        for second in (1, 5):
+            story.tell(said(f"m{second}", who("phone:1", name="Ann"), second=second))
+        story.tell(said("late", who("phone:1", name="Bob"), second=3))
+        assert names(story) == [("Ann", "1")]
+
+
+def test_an_older_delivery_that_brings_an_identity_brings_no_older_name_or_number(
+    undone_worker: SyncConnection,
+) -> None:
+    def moved(to: str, second: float, name: str, *more: str) -> Item:
+        contact = who("bsuid:B", *more, name=name, phone_number=to, is_new_number=True)
+        return said(name, contact, second=second)
+
+    with forgotten(undone_worker) as story:
+        story.tell(moved("2", 5, "Anna"))
+        story.tell(moved("1", 3, "Ann", "lid:L"))
+        assert names(story) == [("Anna", "2")]
+        assert story.value("select count(*) from chatsync.contact_identities") == 2
 
 
 def test_what_the_business_says_fills_a_gap_and_renames_nobody(
@@ -113,7 +140,11 @@ def test_a_changed_number_stays_whatever_the_order(
 
 def test_of_two_changed_numbers_the_newer_stays(undone_worker: SyncConnection) -> None:
     moves = [
-        said(f"to {n}", who("bsuid:B", f"phone:{n}", phone_number=str(n), is_new_number=True), second=n)
+        said(
+            f"to {n}",
+            who("bsuid:B", f"phone:{n}", phone_number=str(n), is_new_number=True),
+            second=n,
+        )
         for n in (2, 3, 4)
     ]
     for order in permutations(moves):
@@ -149,7 +180,9 @@ def test_profiles_of_two_that_are_one_are_joined_by_their_times(
     undone_worker: SyncConnection,
 ) -> None:
     with forgotten(undone_worker) as story:
-        story.tell(said("a", who("phone:1", profile={"username": "old", "avatarUrl": "u"}), second=1))
+        story.tell(
+            said("a", who("phone:1", profile={"username": "old", "avatarUrl": "u"}), second=1)
+        )
         story.tell(said("b", who("bsuid:B", profile={"username": "new"}), second=2))
         story.tell(said("c", who("phone:1", "bsuid:B"), second=3))
         ((contact,),) = story.rows(

@@ -47,10 +47,21 @@ ITEMS: st.SearchStrategy[Item] = st.one_of(
     st.builds(Edit, IDS, IDS, st.just("new"), SECONDS.map(at)),
     st.builds(Revoke, IDS, IDS, SECONDS.map(at)),
     st.builds(
-        Reaction, IDS, IDS, PEOPLE, st.just("INBOUND"), st.sampled_from(["👍", None]), SECONDS.map(at)
+        Reaction,
+        IDS,
+        IDS,
+        PEOPLE,
+        st.just("INBOUND"),
+        st.sampled_from(["👍", None]),
+        SECONDS.map(at),
     ),
     st.builds(
-        Call, IDS, PEOPLE, st.just("INBOUND"), st.sampled_from(["offered", "ended"]), SECONDS.map(at)
+        Call,
+        IDS,
+        PEOPLE,
+        st.just("INBOUND"),
+        st.sampled_from(["offered", "ended"]),
+        SECONDS.map(at),
     ),
 )
 

@@ -50,7 +50,9 @@ def test_a_group_may_be_renamed_and_its_authors_merged(undone_worker: SyncConnec
             "Quartet",
             "Ann",
         ]
-        assert story.rows("select status, unread_count from chatsync.conversations") == [("OPEN", 3)]
+        assert story.rows("select status, unread_count from chatsync.conversations") == [
+            ("OPEN", 3)
+        ]
         assert story.rows(
             "select distinct message -> 'contact' ->> 'name' from chatsync.wire_messages"
         ) == [("Ann",)]

@@ -96,9 +96,7 @@ def test_a_day_begins_at_midnight_in_utc_whatever_the_session_says(
     assert places(owner) == {"edit:late": "20260201"}
 
 
-def test_days_that_no_provider_sends_again_are_dropped(
-    story: Story, owner: SyncConnection
-) -> None:
+def test_days_that_no_provider_sends_again_are_dropped(story: Story, owner: SyncConnection) -> None:
     story.tell(said("m"), edited(1, -4), edited(2, -3))
     at_day(story.connection, "2026-01-06")
     assert value(story.connection, "select chatsync.drop_processed_items()") > 0
@@ -176,6 +174,21 @@ def test_days_are_prepared_for_the_log_even_while_those_of_items_cannot_be(
     assert "20260306" in days(owner)
 
 
+def test_what_comes_for_a_day_while_it_is_prepared_is_waited_for_and_moved(
+    connections: Connections, story: Story, owner: SyncConnection, stepper: Stepper
+) -> None:
+    other = connections.open("chatsync_worker")
+    applying = Story(other, story.inbox_id)
+    at_day(story.connection, "2026-01-06")
+    other.execute("begin")
+    applying.tell(said("m"), edited(1, 10))
+    running = stepper.start_and_wait(story.connection, "select chatsync.prepare_partitions()")
+    other.execute("commit")
+
+    running.result()
+    assert places(owner) == {"edit:e1": "20260111"}
+
+
 def test_dropping_days_gives_up_soon_when_a_batch_is_being_applied(
     connections: Connections, story: Story, owner: SyncConnection
 ) -> None:
@@ -194,9 +207,7 @@ def test_a_worker_cannot_delete_what_was_processed_by_itself(worker: SyncConnect
         worker.execute("delete from chatsync.processed_items")
 
 
-def test_migrating_again_prepares_what_is_missing(
-    owner: SyncConnection, database_url: str
-) -> None:
+def test_migrating_again_prepares_what_is_missing(owner: SyncConnection, database_url: str) -> None:
     before = days(owner)
     owner.execute(f"drop table chatsync.processed_items_{before[3]}".encode())
     migrate(database_url)
@@ -214,9 +225,10 @@ def test_statistics_are_made_for_tables_that_grew_and_for_no_others(
         " select 't1', 'n' || n from generate_series(1, 3000) as n"
     )
     assert value(worker, "select chatsync.refresh_statistics()") == 1
-    assert value(
-        owner, "select reltuples from pg_class where oid = 'chatsync.contacts'::regclass"
-    ) == 3000
+    assert (
+        value(owner, "select reltuples from pg_class where oid = 'chatsync.contacts'::regclass")
+        == 3000
+    )
     assert value(worker, "select chatsync.refresh_statistics()") == 0
 
 

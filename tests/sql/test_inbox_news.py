@@ -136,8 +136,7 @@ def test_a_notice_is_kept_and_told_once(undone_worker: SyncConnection) -> None:
         assert story.tell(notice) == story.tell(notice, notice) == []
         assert everything(story.connection) == before
         assert story.rows(
-            "select inbox_id, kind, title, data ->> 'days', occurred_at"
-            " from chatsync.inbox_notices"
+            "select inbox_id, kind, title, data ->> 'days', occurred_at from chatsync.inbox_notices"
         ) == [(story.inbox_id, "account", "RESTRICTED", "3", at(5))]
 
 
@@ -147,7 +146,8 @@ def test_news_of_an_inbox_leave_the_others_alone(undone_worker: SyncConnection) 
         paired(story, "open")
         other.tell(Connection("close", 401), Notice("n1", "channel_error", "x", at(1)))
         story.tell(Notice("n1", "channel_error", "x", at(1)))
-        assert story.rows(
-            "select state, version from chatsync.inboxes order by inbox_id"
-        ) == [("open", 2), ("close", 3)]
+        assert story.rows("select state, version from chatsync.inboxes order by inbox_id") == [
+            ("open", 2),
+            ("close", 3),
+        ]
         assert story.value("select count(*) from chatsync.inbox_notices") == 2

@@ -110,6 +110,20 @@ def test_a_message_to_a_conversation_that_is_being_merged_goes_where_its_contact
     check_one(owner, 4, 4 - is_resolved - (origin == "history"))
 
 
+def test_a_message_to_a_conversation_that_is_being_given_to_another_contact_is_of_that_contact(
+    story: Story, other: Story, owner: SyncConnection, stepper: Stepper
+) -> None:
+    other.tell(said("x", who(BSUID), second=1))
+    late = said("late", who(BSUID), second=4)
+    story.connection.execute("begin")
+    story.tell(said("c", BOTH, second=3))
+    running = stepper.start_and_wait(other.connection, APPLY, described(other.inbox_id, [late]))
+    story.connection.execute("commit")
+
+    assert run_again_if_refused(running, other, late)
+    check_one(owner, 5)
+
+
 def test_a_merge_waits_for_a_message_and_takes_it_along(
     connections: Connections, story: Story, owner: SyncConnection, stepper: Stepper
 ) -> None:
@@ -168,29 +182,40 @@ def test_a_new_name_of_a_contact_that_is_being_merged_is_the_others_name(
     assert value(owner, "select count(*) from chatsync.contact_identities") == 3
 
 
-@pytest.mark.parametrize("table", ["contacts", "conversations"])
+LOCK_THIRD = {
+    "contacts": "select from chatsync.contacts where contact_id ="
+    " (select contact_id from chatsync.contacts order by 1 offset 2 limit 1) for update",
+    "conversations": "select from chatsync.conversations where conversation_id ="
+    " (select conversation_id from chatsync.conversations order by 1 offset 2 limit 1) for update",
+}
+
+
+@pytest.mark.parametrize("table", LOCK_THIRD)
 def test_several_merges_lock_their_rows_by_id_and_not_in_the_order_of_the_items(
     story: Story, other: Story, owner: SyncConnection, stepper: Stepper, table: str
 ) -> None:
-    # While the last row is held, who locked pair by pair would wait for it with another pair in
-    # hand, and deadlock with who took the pairs the other way round.
-    story.tell(said("x", who("phone:2"), second=1), said("y", who("bsuid:C"), second=2))
-    pairs = [said("c", BOTH, second=3), said("z", who("phone:2", "bsuid:C"), second=3)]
-    key = f"{table.removesuffix('s')}_id"
+    # Who locked pair by pair would wait for the second pair with nothing in hand, get it, and
+    # deadlock with who holds the first pair and waits behind.
+    story.tell(said("x", who("phone:2"), second=1))
+    story.tell(said("y", who("bsuid:C"), second=2))
+    pairs = [said("z", who("phone:2", "bsuid:C"), second=3), said("c", BOTH, second=3)]
+    people = [PHONE, BSUID, "phone:2", "bsuid:C"]
+    if table == "contacts":
+        second = [said(f"{one.content}2", one.contact, second=4) for one in reversed(pairs)]
+        rival = other
+    else:
+        second = [said(f"for {name}", who(name), second=4) for name in people]
+        rival = Story(other.connection, story.inbox_id)
     owner.execute("begin")
-    owner.execute(
-        f"select from chatsync.{table} where {key} = (select max({key}) from chatsync.{table})"
-        " for update".encode()
-    )
-    second = [said(f"{one.content}2", one.contact, second=4) for one in reversed(pairs)]
+    owner.execute(LOCK_THIRD[table].encode())
     waiting = [
         stepper.start_and_wait(story.connection, APPLY, described(story.inbox_id, pairs)),
-        stepper.start_and_wait(other.connection, APPLY, described(other.inbox_id, second)),
+        stepper.start_and_wait(rival.connection, APPLY, described(rival.inbox_id, second)),
     ]
     owner.execute("commit")
 
     run_again_if_refused(waiting[0], story, *pairs)
-    run_again_if_refused(waiting[1], other, *second)
+    run_again_if_refused(waiting[1], rival, *second)
     check_rows(owner)
     assert value(owner, "select count(*) from chatsync.contacts where merged_into is null") == 2
-    assert value(owner, "select sum(unread_count) from chatsync.conversations") == 8
+    assert value(owner, "select sum(unread_count) from chatsync.conversations") == 6 + len(second)

@@ -59,13 +59,20 @@ def test_reading_again_or_what_was_said_earlier_changes_nothing(
 def test_messages_and_what_says_that_they_were_read_come_in_any_order(
     undone_worker: SyncConnection, cuts: set[int]
 ) -> None:
-    items: list[Item] = [said("m1", second=1), said("m2", second=2), said("m3", second=3), read("m2")]
+    items: list[Item] = [
+        said("m1", second=1),
+        said("m2", second=2),
+        said("m3", second=3),
+        read("m2"),
+    ]
     for order in permutations(items):
         with forgotten(undone_worker) as story:
             story.tell_each(cut(order, cuts))
             # What came after the word, though it was said earlier, is not known to be read.
             known = order[: order.index(items[3])] + (items[1],)
-            is_late = cuts and items[0] not in known and order.index(items[0]) > order.index(items[1])
+            is_late = (
+                cuts and items[0] not in known and order.index(items[0]) > order.index(items[1])
+            )
             assert unread(story) == (["m1", "m3"] if is_late else ["m3"])
             assert story.value("select count(*) from chatsync.orphans") == 0
 

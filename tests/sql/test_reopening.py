@@ -67,9 +67,9 @@ def test_a_reopened_conversation_keeps_its_assignee_who_is_told(
         story.change_conversations("status = 'RESOLVED', assignee_id = 'u7'")
         (_, (_, told)) = story.tell(said("m2", second=1), said("m3", second=2))[1:]
         assert told["updates"]["assigneeId"] == "u7"
-        assert story.value(
-            "select count(*) from chatsync.outbox where 'user:u7' = any (topics)"
-        ) == 3
+        assert (
+            story.value("select count(*) from chatsync.outbox where 'user:u7' = any (topics)") == 3
+        )
 
 
 QUIET: list[Item] = [
