@@ -21,7 +21,7 @@ CONTACTS = 1_000
 # The number of a message is the eight digits after this.
 NUMBER_MARK = b"BENCH"
 
-# What Meta sends for a text of two lines; about 700 bytes, of which the text is 200.
+# What Meta sends for a text of two lines; 700 bytes, of which the text is 240.
 _BODY = (
     '{"object":"whatsapp_business_account","entry":[{"id":"%s","changes":[{"value":'
     '{"messaging_product":"whatsapp","metadata":{"display_phone_number":"15550783881",'
@@ -33,6 +33,7 @@ _BODY = (
 _TEXT = (
     "Good morning, I ordered two pairs of running shoes last week, and only one of them has come."
     " Could you please look up where the other parcel is, and tell me when it comes? Thank you!"
+    " The order is 48213, and I need them on Saturday morning."
 )
 _HEAD = (
     f"POST {PATH} HTTP/1.1\r\n"

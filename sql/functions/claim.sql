@@ -177,6 +177,9 @@ declare
   v_ids bigint[] := '{}';
   v_has record;
 begin
+  if p_limit <= 0 then
+    return;
+  end if;
   -- One look at what there is: each probe that locks costs as much as this, and most find nothing.
   select * into v_has from chatsync.look_for_work(p_queue);
   if v_has.due then

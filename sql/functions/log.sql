@@ -68,13 +68,9 @@ begin
   end if;
   perform chatsync.open_epochs_if_moved();
   -- A new statement: its snapshot sees the head that the last holder of the lock committed.
-  insert into chatsync.streams (tenant_id)
-  select distinct o.tenant_id from chatsync.outbox o
-  where not exists (select from chatsync.streams s where s.tenant_id = o.tenant_id)
-  on conflict (tenant_id) do nothing;
   with taken as (
     delete from chatsync.outbox
-    -- Only where there is a stream: a tenant's first event may have come since the last statement.
+    -- Only where there is a stream; where there is none, one is made for the next call.
     -- An array, and not a join: the outbox is empty whenever statistics look at it.
     where id = any (array(
       select o.id
@@ -103,6 +99,13 @@ begin
     join raised r on r.tenant_id = t.tenant_id
   )
   select jsonb_object_agg(tenant_id, head) into v_heads from raised;
+  if v_heads is null then
+    -- A tenant has its stream from its beginning; what was made by hand may lack one.
+    insert into chatsync.streams (tenant_id)
+    select distinct o.tenant_id from chatsync.outbox o
+    where not exists (select from chatsync.streams s where s.tenant_id = o.tenant_id)
+    on conflict (tenant_id) do nothing;
+  end if;
   return coalesce(v_heads, '{}');
 end
 $$;
@@ -148,6 +151,23 @@ as $$
   order by w.tenant_id, e.seq
 $$;
 
+-- read_events() of a gateway, which must name the tenants that it reads of; in one statement, so that
+-- no transaction waits for the network.
+create or replace function chatsync.follow_events(p_tenant_ids text[], p_after bigint[], p_limit integer)
+returns table (
+  tenant_id text, epoch text, seq bigint, topics text[], type text, data text, correlation_id text,
+  created_at timestamptz)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+  perform set_config('chatsync.tenants', array_to_string(p_tenant_ids, ','), true);
+  return query select * from chatsync.read_events(p_tenant_ids, p_after, p_limit);
+end
+$$;
+
+grant execute on function chatsync.follow_events(text[], bigint[], integer) to chatsync_gateway;
 grant execute on function chatsync.publish(text, text[], text, jsonb, text) to chatsync_worker;
 grant execute on function
   chatsync.stamp(integer),

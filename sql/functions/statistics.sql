@@ -20,7 +20,7 @@ begin
     from pg_class c
     where c.relnamespace = 'chatsync'::regnamespace and c.relkind = 'r'
       and not c.relname in ('message_queue', 'outbox', 'lane_turns', 'queue_lanes')
-      and pg_relation_size(c.oid) / 8192 > 2 * c.relpages + 2
+      and pg_relation_size(c.oid) / 8192 > 4 * c.relpages + 32
   loop
     -- A table that somebody looks after at this moment is left to the next call; what was learned of
     -- the others stays.

@@ -8,7 +8,7 @@ import asyncio
 import select
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from typing import Any, Literal, LiteralString, TypeAlias
 
 import psycopg
@@ -91,22 +91,18 @@ class Database:
 
     @asynccontextmanager
     async def transaction(
-        self, tenants: Sequence[str] = (), *, is_snapshot: bool = False, is_pipelined: bool = False
+        self, tenants: Sequence[str] = (), *, is_snapshot: bool = False
     ) -> AsyncGenerator[Connection]:
         """A transaction about `tenants`, all that row-level security lets a gateway see.
 
         `is_snapshot` reads everything as of one moment (repeatable read, read only).
-        `is_pipelined` waits for answers only where they are fetched: two round trips, not four.
         """
         async with self.connection() as connection:
             if is_snapshot:
                 await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
                 await connection.set_read_only(True)
             try:
-                async with (
-                    connection.pipeline() if is_pipelined else nullcontext(),
-                    connection.transaction(),
-                ):
+                async with connection.transaction():
                     if tenants:
                         await connection.execute(
                             "select set_config('chatsync.tenants', %s, true)", [",".join(tenants)]

@@ -69,8 +69,9 @@ class Settings(BaseSettings):
 
     # Two connections of a pool work while two wait for the disk; more only queue in PostgreSQL.
     pool_size: int = Field(default=8, ge=2, le=100)
+    # A batch has a price of its own; a thousand messages take some 150 ms.
     batch_size: int = Field(
-        default=200, ge=1, le=2000, validation_alias=_also("QUEUE_BATCH_SIZE", "BATCH_SIZE")
+        default=1000, ge=1, le=2000, validation_alias=_also("QUEUE_BATCH_SIZE", "BATCH_SIZE")
     )
     poll_interval_ms: int = Field(
         default=1000,

@@ -242,3 +242,10 @@ async def test_metrics_count_what_was_done(gateway: Gateway) -> None:
     text = (await gateway.http.get("/metrics")).text
     assert 'chatsync_webhooks_total{outcome="accepted",provider="whatsapp_cloud"}' in text
     assert "chatsync_events_delivered_total" in text
+
+
+def test_answers_are_not_held_back_to_be_joined() -> None:
+    # asyncio sets TCP_NODELAY only on sockets that say they are TCP; without it an answer of two
+    # writes waits for the other side's delayed acknowledgement, 40 ms on Linux.
+    with bind(load(port=0)) as listener:
+        assert listener.proto == socket.IPPROTO_TCP

@@ -31,7 +31,7 @@ def test_who_writes_in_a_group_keeps_a_conversation_of_their_own(
         story.tell(said("a", ANN), said("b", ANN, group=GROUP))
         assert story.rows(
             "select message -> 'content', conversation -> 'contact' ->> 'name'"
-            " from chatsync.wire_messages m join chatsync.wire_conversations using (conversation_id)"
+            " from chatsync.wire_messages join chatsync.wire_conversations using (conversation_id)"
             " order by message ->> 'content'"
         ) == [("a", "Ann"), ("b", "Choir")]
         assert story.value("select count(*) from chatsync.contacts") == 2

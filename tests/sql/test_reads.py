@@ -69,7 +69,7 @@ def test_messages_and_what_says_that_they_were_read_come_in_any_order(
         with forgotten(undone_worker) as story:
             story.tell_each(cut(order, cuts))
             # What came after the word, though it was said earlier, is not known to be read.
-            known = order[: order.index(items[3])] + (items[1],)
+            known = (*order[: order.index(items[3])], items[1])
             is_late = (
                 cuts and items[0] not in known and order.index(items[0]) > order.index(items[1])
             )

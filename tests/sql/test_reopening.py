@@ -5,7 +5,7 @@ import pytest
 
 from chatsync.providers.inbound import Call, Item
 from conftest import SyncConnection
-from sql.story import ANN, Story, at, echoed, forgotten, of_type, said, who
+from sql.story import ANN, Story, at, echoed, forgotten, said, who
 
 HOUR = 3600.0
 

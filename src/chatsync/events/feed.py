@@ -253,9 +253,9 @@ class Feed:
     async def _read(self, after: dict[str, int], limit: int, reason: str) -> dict[str, list[Row]]:
         metrics.FEED_READS.labels(reason).inc()
         by_tenant: dict[str, list[Row]] = {}
-        async with self._database.transaction(list(after), is_pipelined=True) as connection:
+        async with self._database.connection() as connection:
             cursor = await connection.execute(
-                "select * from chatsync.read_events(%s, %s, %s)",
+                "select * from chatsync.follow_events(%s, %s, %s)",
                 [list(after), list(after.values()), limit],
             )
             for row in await cursor.fetchall():

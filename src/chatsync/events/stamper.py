@@ -8,13 +8,16 @@ import asyncio
 import psycopg
 import structlog
 
-from chatsync.database import Connection, Database
+from chatsync.database import Database
 from chatsync.errors import DatabaseUnavailable
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import Hint
 from chatsync.telemetry import metrics
 
-BATCH = 1000
+BATCH = 2000
+# After a stamp the outbox is looked at once more, without the lock. A stamp that follows soon looks
+# as well, so that under load the look costs nothing.
+LOOK_SECONDS = 0.01
 # How long to leave an event to whoever holds the lock before looking again.
 CONTENDED_SECONDS = 0.002
 
@@ -35,41 +38,44 @@ class Stamper:
         self._poked.set()
 
     async def run(self) -> None:
+        owes_look = True
         while True:
+            is_poked = await self._wait(LOOK_SECONDS if owes_look else self._poll_seconds)
             try:
-                async with asyncio.timeout(self._poll_seconds):
-                    await self._poked.wait()
-            except TimeoutError:
-                pass
-            is_poked = self._poked.is_set()
-            self._poked.clear()
-            try:
-                await self.stamp_all(is_expecting=is_poked)
+                if is_poked:
+                    await self._stamp()
+                else:
+                    await self.stamp_all()
+                owes_look = is_poked
             except (DatabaseUnavailable, psycopg.Error) as error:
                 log.warning("stamping_failed", error=repr(error))
 
-    async def stamp_all(self, *, is_expecting: bool = False) -> None:
-        """Stamp until nothing waits. The look without the lock is what leaves no event behind.
+    async def stamp_all(self) -> None:
+        """Stamp until nothing waits. The look without the lock is what leaves no event behind."""
+        while await self._database.fetch_value("select chatsync.outbox_waiting()"):
+            await self._stamp()
 
-        One who `is_expecting` events, having just published, stamps before the first look.
-        """
-        async with self._database.connection() as connection:
-            while is_expecting or await _is_waiting(connection):
-                is_expecting = False
-                cursor = await connection.execute("select chatsync.stamp(%s)", [BATCH])
-                heads: dict[str, int] | None = (await cursor.fetchone() or (None,))[0]
-                if heads is None:
-                    await asyncio.sleep(CONTENDED_SECONDS)
-                elif heads:
-                    metrics.STAMPS.inc()
-                    self._doorbell.ring(Hint(tenants=frozenset(heads)))
+    async def _stamp(self) -> None:
+        heads = await self._database.fetch_value("select chatsync.stamp(%s)", [BATCH])
+        if heads is None:
+            # Whoever holds the lock may have missed our event: it is ours to come again.
+            await asyncio.sleep(CONTENDED_SECONDS)
+            self._poked.set()
+        elif heads:
+            metrics.STAMPS.inc()
+            self._doorbell.ring(Hint(tenants=frozenset(heads)))
+
+    async def _wait(self, seconds: float) -> bool:
+        """Whether somebody poked within the time."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._poked.wait()
+        except TimeoutError:
+            return False
+        self._poked.clear()
+        return True
 
     def _hear(self, hint: Hint) -> None:
         # Only a foreign writer's bare bell may be about the outbox; ours stamp for themselves.
         if hint.is_everything:
             self._poked.set()
-
-
-async def _is_waiting(connection: Connection) -> bool:
-    cursor = await connection.execute("select chatsync.outbox_waiting()")
-    return (await cursor.fetchone() or (False,))[0] is True

@@ -80,7 +80,7 @@ def configuration(application: Any, settings: Settings, **more: Any) -> uvicorn.
 def bind(settings: Settings) -> socket.socket:
     """Take the port now, so that a refusal is one sentence. Raises ConfigError."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))

@@ -32,6 +32,12 @@ MAX_RERUNS = 5
 # Batches of a queue under way at once: while one waits for the disk, another one is worked on. The
 # second one only wakes when a batch was full, so that a lone message is looked for once.
 CONSUMERS = 2
+# A batch has a price of its own, whatever its size. So where several messages came at once, more
+# are let come before the next batch is taken.
+GATHER_FROM = 8
+GATHER_SECONDS = 0.01
+# A due time is exact to some tens of milliseconds.
+ASK_SECONDS = 0.02
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -93,7 +99,12 @@ class Worker:
                         batch = await self._claim(queue, worker_id)
                         work = self._prepared(handler, batch)
                     else:
-                        work = await self._process(handler, work, worker_id)
+                        gathers = GATHER_FROM <= len(work.batch) < self._batch_size
+                        limit = 0 if gathers else self._batch_size
+                        work = await self._process(handler, work, worker_id, limit=limit)
+                        if gathers and work is None:
+                            await asyncio.sleep(GATHER_SECONDS)
+                            continue
                     if work is None:
                         await self._wait(queue, woken)
                 except LeaseLost:
@@ -116,14 +127,13 @@ class Worker:
         """Sleep until there may be something to claim."""
         if woken.is_set():
             return
+        # Under load the next message comes before it pays to ask when one is due.
+        if await _is_set_within(woken, ASK_SECONDS):
+            return
         due_at = None
         if woken is self._woken[queue][0]:
             due_at = await self._database.fetch_value("select chatsync.next_ready_at(%s)", [queue])
-        try:
-            async with asyncio.timeout(self._patience(due_at)):
-                await woken.wait()
-        except TimeoutError:
-            pass
+        await _is_set_within(woken, self._patience(due_at))
 
     def _patience(self, due_at: datetime | None) -> float:
         if due_at is None:
@@ -132,13 +142,15 @@ class Worker:
         # Two clocks differ: a due time that has passed here may lie ahead in the database.
         return min(self._poll_seconds, max(0.01, seconds))
 
-    async def _process(self, handler: Handler[Any], work: _Work, worker_id: int) -> _Work | None:
+    async def _process(
+        self, handler: Handler[Any], work: _Work, worker_id: int, *, limit: int
+    ) -> _Work | None:
         """Handle and settle a batch in one transaction; returns the next one."""
         began = time.monotonic()
         put_aside = 0
         is_done, following = False, None
         if work.prepared is not None and work.reruns < MAX_RERUNS:
-            is_done, following = await self._process_at_once(handler, work, worker_id)
+            is_done, following = await self._process_at_once(handler, work, worker_id, limit)
         if not is_done:
             put_aside = await self._process_carefully(handler, work)
         self._on_commit()
@@ -152,7 +164,7 @@ class Worker:
         return following
 
     async def _process_at_once(
-        self, handler: Handler[Any], work: _Work, worker_id: int
+        self, handler: Handler[Any], work: _Work, worker_id: int, limit: int
     ) -> tuple[bool, _Work | None]:
         """Done, and what is next; or not, when any of it failed, and then nothing was done."""
         settlement = Settlement(
@@ -160,7 +172,7 @@ class Worker:
             [message.id for message in work.batch],
             work.batch[0].queue,
             worker_id,
-            self._batch_size,
+            limit,
         )
         async with self._database.connection() as connection:
             try:
@@ -209,6 +221,15 @@ class Worker:
 
 class _Callback(Protocol):
     def __call__(self) -> None: ...
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _back_off(attempt: int) -> None:
