@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-CONNECTIONS = 32
+CONNECTIONS = 128
 WARM_UP_MESSAGES = 1_000  # node compiles what is hot, pools open, plans are cached
 WARM_UP_SECONDS = 2
 REQUESTS_PER_SECOND = 15_000  # what the file of requests holds; the fastest side accepts half

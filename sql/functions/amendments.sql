@@ -42,6 +42,7 @@ create or replace function chatsync.apply_amendments(
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 as $$
 declare
@@ -154,6 +155,7 @@ create or replace function chatsync.apply_replies(
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
@@ -198,6 +200,7 @@ create or replace function chatsync.apply_reads(
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 as $$
 declare

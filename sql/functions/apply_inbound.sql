@@ -164,6 +164,7 @@ create or replace function chatsync.adopted_orphans(p_items chatsync.inbound_ite
 returns chatsync.inbound_item[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
@@ -211,6 +212,7 @@ $$;
 create or replace function chatsync.join_orphans(p_minutes integer default 10) returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 as $$

@@ -139,6 +139,7 @@ create or replace function chatsync.look_for_work(
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 as $$
 begin

@@ -8,6 +8,7 @@ returns table (
   key integer, tenant_id text, first_id bigint, last_id bigint, is_complete boolean, is_stale boolean)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 as $$
   select w.key, w."tenantId", k.first_id, k.last_id, k.is_complete,
@@ -122,6 +123,7 @@ $$;
 create or replace function chatsync.make_contacts(p_contacts jsonb) returns bigint[]
 language sql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 as $$
   with unknown as materialized (
@@ -159,6 +161,7 @@ $$;
 create or replace function chatsync.update_contacts(p_contacts jsonb) returns chatsync.entity[]
 language sql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off

@@ -40,6 +40,7 @@ $$;
 create or replace function chatsync.contacts_to_merge(p_contacts jsonb) returns chatsync.entity[]
 language sql stable
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 as $$
   select array_agg(distinct (w."tenantId", k.contact_id)::chatsync.entity)

@@ -64,6 +64,7 @@ create or replace function chatsync.lock_open_conversations(
 ) returns table (thread integer, conversation_id bigint)
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 as $$
@@ -102,6 +103,7 @@ create or replace function chatsync.take_last_conversations(
 ) returns table (thread integer, conversation_id bigint, is_reopened boolean)
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 as $$
 #variable_conflict use_column
@@ -150,6 +152,7 @@ create or replace function chatsync.make_conversations(
 ) returns table (thread integer, conversation_id bigint)
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 as $$
 #variable_conflict use_column
@@ -192,6 +195,7 @@ create or replace function chatsync.touch_conversations(
 ) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off

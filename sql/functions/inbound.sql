@@ -25,6 +25,7 @@ create or replace function chatsync.unknown_messages(p_items chatsync.inbound_it
 returns chatsync.inbound_item[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 as $$
@@ -114,6 +115,7 @@ create or replace function chatsync.insert_messages(
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 -- Of arrays the planner expects ten elements, and would compare each with each.
 set enable_nestloop = off

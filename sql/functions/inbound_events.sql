@@ -12,6 +12,7 @@ create or replace function chatsync.publish_stored(
 ) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 -- Of arrays the planner expects ten elements, and would compare each with each.
 set enable_nestloop = off
@@ -130,6 +131,7 @@ create or replace function chatsync.publish_changed_messages(
 ) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 as $$
@@ -157,6 +159,7 @@ create or replace function chatsync.publish_statuses(
 ) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
@@ -190,6 +193,7 @@ $$;
 create or replace function chatsync.publish_contacts(p_contacts chatsync.entity[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off

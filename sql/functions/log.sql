@@ -52,6 +52,7 @@ $$;
 create or replace function chatsync.stamp(p_limit integer default 1000) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 -- A backlog is read from its beginning by the index, not as a whole.
 set enable_seqscan = off
 set plan_cache_mode = force_generic_plan

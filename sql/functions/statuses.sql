@@ -9,6 +9,7 @@ create or replace function chatsync.apply_statuses(
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off

@@ -4,11 +4,14 @@ import asyncio
 import base64
 import json
 import re
+import socket
 from typing import Any
 
 import pytest
 
+from chatsync.gateway.server import bind
 from chatsync.providers.whatsapp_cloud import sign
+from chatsync.settings import load
 from service.harness import (
     APP_SECRET,
     Gateway,

@@ -155,6 +155,18 @@ def test_no_function_depends_on_the_callers_search_path(catalog: SyncConnection)
     assert unpinned == set()
 
 
+def test_what_forbids_the_planner_a_way_compiles_nothing(catalog: SyncConnection) -> None:
+    # Before PostgreSQL 18 what is forbidden costs ten thousand million, and LLVM is called to help:
+    # two seconds for a batch that takes two milliseconds.
+    compiled = names(
+        catalog,
+        "select proname from pg_proc where pronamespace = 'chatsync'::regnamespace"
+        " and exists (select from unnest(proconfig) as s where s like 'enable_%')"
+        " and not 'jit=off' = any (proconfig)",
+    )
+    assert compiled == set()
+
+
 def test_every_function_looks_into_temporary_schemas_last(catalog: SyncConnection) -> None:
     # Also those that functions of the owner call: PostgreSQL looks for types and tables in pg_temp
     # first, before pg_catalog, unless the path names it.
