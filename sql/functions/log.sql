@@ -68,45 +68,47 @@ begin
     return null;
   end if;
   perform chatsync.open_epochs_if_moved();
-  -- A new statement: its snapshot sees the head that the last holder of the lock committed.
-  with taken as (
-    delete from chatsync.outbox
-    -- Only where there is a stream; where there is none, one is made for the next call.
-    -- An array, and not a join: the outbox is empty whenever statistics look at it.
-    where id = any (array(
-      select o.id
-      from chatsync.outbox o
-      where exists (select from chatsync.streams s where s.tenant_id = o.tenant_id)
-      order by o.id
-      limit p_limit))
-    returning *
-  ),
-  counted as (
-    select tenant_id, count(*) as events from taken group by tenant_id
-  ),
-  raised as (
-    update chatsync.streams s set head = s.head + c.events
-    from counted c
-    where s.tenant_id = c.tenant_id
-    returning s.tenant_id, s.head, s.head - c.events as previous_head
-  ),
-  stamped as (
-    insert into chatsync.event_log (
-      tenant_id, seq, topics, type, data, correlation_id, created_at, stamped_at)
-    select t.tenant_id,
-      r.previous_head + row_number() over (partition by t.tenant_id order by t.id),
-      t.topics, t.type, t.data, t.correlation_id, t.created_at, statement_timestamp()
-    from taken t
-    join raised r on r.tenant_id = t.tenant_id
-  )
-  select jsonb_object_agg(tenant_id, head) into v_heads from raised;
-  if v_heads is null then
+  loop
+    -- A new statement: its snapshot sees the head that the last holder of the lock committed.
+    with taken as (
+      delete from chatsync.outbox
+      -- Only where there is a stream; where there is none, one is made for the next turn.
+      -- An array, and not a join: the outbox is empty whenever statistics look at it.
+      where id = any (array(
+        select o.id
+        from chatsync.outbox o
+        where exists (select from chatsync.streams s where s.tenant_id = o.tenant_id)
+        order by o.id
+        limit p_limit))
+      returning *
+    ),
+    counted as (
+      select tenant_id, count(*) as events from taken group by tenant_id
+    ),
+    raised as (
+      update chatsync.streams s set head = s.head + c.events
+      from counted c
+      where s.tenant_id = c.tenant_id
+      returning s.tenant_id, s.head, s.head - c.events as previous_head
+    ),
+    stamped as (
+      insert into chatsync.event_log (
+        tenant_id, seq, topics, type, data, correlation_id, created_at, stamped_at)
+      select t.tenant_id,
+        r.previous_head + row_number() over (partition by t.tenant_id order by t.id),
+        t.topics, t.type, t.data, t.correlation_id, t.created_at, statement_timestamp()
+      from taken t
+      join raised r on r.tenant_id = t.tenant_id
+    )
+    select jsonb_object_agg(tenant_id, head) into v_heads from raised;
+    exit when v_heads is not null;
     -- A tenant has its stream from its beginning; what was made by hand may lack one.
     insert into chatsync.streams (tenant_id)
     select distinct o.tenant_id from chatsync.outbox o
     where not exists (select from chatsync.streams s where s.tenant_id = o.tenant_id)
     on conflict (tenant_id) do nothing;
-  end if;
+    exit when not found;
+  end loop;
   return coalesce(v_heads, '{}');
 end
 $$;
@@ -168,11 +170,11 @@ begin
 end
 $$;
 
-grant execute on function chatsync.follow_events(text[], bigint[], integer) to chatsync_gateway;
 grant execute on function chatsync.publish(text, text[], text, jsonb, text) to chatsync_worker;
 grant execute on function
   chatsync.stamp(integer),
   chatsync.outbox_waiting(),
   chatsync.stream_positions(text[]),
-  chatsync.read_events(text[], bigint[], integer)
+  chatsync.read_events(text[], bigint[], integer),
+  chatsync.follow_events(text[], bigint[], integer)
 to chatsync_worker, chatsync_gateway;

@@ -26,14 +26,12 @@ from chatsync.gateway.hub import Hub
 from chatsync.gateway.server import bind, configuration
 from chatsync.providers.whatsapp_cloud import sign
 from chatsync.settings import Settings
-
-Frame = dict[str, Any]
+from service.payloads import NUMBER, Frame
 
 JWT_SECRET = "a-secret-of-the-tests-with-32-bytes!"
 APP_SECRET = "app-secret-of-the-tests"
 VERIFY_TOKEN = "verify-token-of-the-tests"
 TENANT = "t1"
-NUMBER = "100"
 PATIENCE_SECONDS = 15.0
 
 
@@ -75,67 +73,6 @@ def create_inbox(
         return int(row[0])
 
 
-def delivery(
-    *changes: Frame, number: str = NUMBER, customer: str = "15550001", name: str = "Ana"
-) -> Frame:
-    """A webhook body; each change is a `value` without metadata and contacts."""
-    return {
-        "object": "whatsapp_business_account",
-        "entry": [
-            {
-                "id": "900",
-                "changes": [
-                    {
-                        "field": "messages",
-                        "value": {
-                            "messaging_product": "whatsapp",
-                            "metadata": {"phone_number_id": number},
-                            "contacts": [{"profile": {"name": name}, "wa_id": customer}],
-                            **change,
-                        },
-                    }
-                    for change in changes
-                ],
-            }
-        ],
-    }
-
-
-def said(text: str, wamid: str, customer: str = "15550001", at: int = 1_790_000_000) -> Frame:
-    message = {
-        "from": customer,
-        "id": wamid,
-        "timestamp": str(at),
-        "type": "text",
-        "text": {"body": text},
-    }
-    return {"messages": [message]}
-
-
-def echoed(text: str, wamid: str, customer: str = "15550001", at: int = 1_790_000_000) -> Frame:
-    message = {
-        "from": "1555",
-        "to": customer,
-        "id": wamid,
-        "timestamp": str(at),
-        "type": "text",
-        "text": {"body": text},
-    }
-    return {"message_echoes": [message]}
-
-
-def reported(status: str, wamid: str, at: int = 1_790_000_001) -> Frame:
-    update: Frame = {
-        "id": wamid,
-        "status": status,
-        "timestamp": str(at),
-        "recipient_id": "15550001",
-    }
-    if status == "failed":
-        update["errors"] = [{"code": 131047, "title": "Re-engagement message"}]
-    return {"statuses": [update]}
-
-
 @dataclass
 class Client:
     """An agent's WebSocket. Keeps the frames that a test has not asked for yet."""
@@ -164,6 +101,18 @@ class Client:
         while len(found) < count:
             found += (await self.next("events"))["events"]
         return found
+
+    async def until_said(self, content: str) -> None:
+        """Waits for a message and for the news of its conversation, which comes after it."""
+        awaited = "message:new"
+        while awaited:
+            for event in await self.events(1):
+                if event["type"] != awaited:
+                    continue
+                if awaited == "conversation:updated":
+                    awaited = ""
+                elif event["data"]["message"]["content"] == content:
+                    awaited = "conversation:updated"
 
     async def closed(self) -> tuple[int, Frame]:
         """The close code, and the `closing` frame that came before it."""

@@ -16,7 +16,8 @@ from typing import Any
 import psycopg
 
 from conftest import SyncConnection
-from service.harness import PATIENCE_SECONDS, Client, Frame, Gateway, token
+from service.harness import PATIENCE_SECONDS, Client, Gateway, token
+from service.payloads import Frame
 from service.screen import Screen
 
 Facts = dict[str, Any]

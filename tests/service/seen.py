@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from service.harness import delivery, echoed
+from service.payloads import delivery, echoed
 from service.recorded import ALL, INSTANCE, NUMBER, Facts, Recorded, World
 from service.screen import Entity
 

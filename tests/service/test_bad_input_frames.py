@@ -9,16 +9,8 @@ import httpx2
 import pytest
 from websockets.asyncio.client import connect
 
-from service.harness import (
-    Gateway,
-    create_inbox,
-    delivery,
-    free_port,
-    process,
-    said,
-    token,
-    wait_for,
-)
+from service.harness import Gateway, create_inbox, free_port, process, token, wait_for
+from service.payloads import delivery, said
 
 pytestmark = pytest.mark.usefixtures("clean_logs")
 

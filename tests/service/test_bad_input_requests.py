@@ -7,7 +7,8 @@ from typing import Any
 import jwt
 import pytest
 
-from service.harness import JWT_SECRET, Gateway, create_inbox, delivery, said, token
+from service.harness import JWT_SECRET, Gateway, create_inbox, token
+from service.payloads import delivery, said
 
 pytestmark = pytest.mark.usefixtures("clean_logs")
 

@@ -14,12 +14,11 @@ from service.harness import (
     APP_SECRET,
     Gateway,
     create_inbox,
-    delivery,
     running_gateway,
-    said,
     settings_for,
     wait_for,
 )
+from service.payloads import delivery, said
 
 KEY = "key-of-the-instance"
 # The same for all endpoints, and small, so that a body beyond it is quick to send.

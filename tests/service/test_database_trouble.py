@@ -11,14 +11,8 @@ import pytest
 
 from chatsync.dev.embedded import EmbeddedPostgres
 from chatsync.migrate import migrate
-from service.harness import (
-    Gateway,
-    create_inbox,
-    delivery,
-    running_gateway,
-    said,
-    settings_for,
-)
+from service.harness import Gateway, create_inbox, running_gateway, settings_for
+from service.payloads import delivery, said
 
 
 @pytest.fixture

@@ -12,14 +12,8 @@ import pytest
 from chatsync.gateway.server import bind
 from chatsync.providers.whatsapp_cloud import sign
 from chatsync.settings import load
-from service.harness import (
-    APP_SECRET,
-    Gateway,
-    create_inbox,
-    delivery,
-    said,
-    token,
-)
+from service.harness import APP_SECRET, Gateway, create_inbox, token
+from service.payloads import delivery, said
 
 
 async def fill(gateway: Gateway, customers: int, messages: int = 1) -> None:

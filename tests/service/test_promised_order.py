@@ -14,13 +14,12 @@ from conftest import SyncConnection
 from service.harness import (
     APP_SECRET,
     create_inbox,
-    delivery,
     process,
     running_gateway,
-    said,
     settings_for,
     wait_for,
 )
+from service.payloads import delivery, said
 
 INBOXES = 4
 PER_INBOX = 60

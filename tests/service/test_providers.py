@@ -6,17 +6,8 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from conftest import SyncConnection
-from service.harness import (
-    Frame,
-    Gateway,
-    create_inbox,
-    delivery,
-    reported,
-    running_gateway,
-    said,
-    settings_for,
-    token,
-)
+from service.harness import Gateway, create_inbox, running_gateway, settings_for, token
+from service.payloads import Frame, delivery, reported, said
 
 ANA = "15550001"
 

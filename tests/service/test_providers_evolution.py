@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from conftest import SyncConnection
-from service.harness import Frame, Gateway, create_inbox, running_gateway, settings_for
+from service.harness import Gateway, create_inbox, running_gateway, settings_for
+from service.payloads import Frame
 
 KEY = "key-of-the-instance"
 INSTANCE = "shop"

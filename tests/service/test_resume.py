@@ -13,15 +13,14 @@ from service.harness import (
     APP_SECRET,
     Client,
     Gateway,
-    delivery,
     free_port,
     process,
     running_gateway,
-    said,
     settings_for,
     token,
     wait_for,
 )
+from service.payloads import delivery, said
 
 
 async def test_a_resumed_session_gets_what_it_missed_in_order(gateway: Gateway) -> None:
@@ -34,8 +33,7 @@ async def test_a_resumed_session_gets_what_it_missed_in_order(gateway: Gateway) 
         await gateway.post(delivery(said(f"missed {number}", f"w{number}")))
     async with gateway.session() as watcher:
         await gateway.post(delivery(said("marker", "w9")))
-        while (await watcher.events(1))[-1]["type"] != "conversation:updated":
-            pass
+        await watcher.until_said("marker")
 
     async with gateway.session(cursor=frame["to"]) as agent:
         connected = agent.seen[0]

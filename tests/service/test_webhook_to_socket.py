@@ -6,16 +6,8 @@ import psycopg
 import pytest
 
 from conftest import SyncConnection
-from service.harness import (
-    TENANT,
-    Gateway,
-    create_inbox,
-    delivery,
-    echoed,
-    reported,
-    said,
-    token,
-)
+from service.harness import TENANT, Gateway, create_inbox, token
+from service.payloads import delivery, echoed, reported, said
 
 
 async def test_a_message_reaches_the_socket_with_what_the_protocol_promises(

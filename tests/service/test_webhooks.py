@@ -5,15 +5,8 @@ import json
 import pytest
 
 from conftest import SyncConnection
-from service.harness import (
-    VERIFY_TOKEN,
-    Gateway,
-    create_inbox,
-    delivery,
-    echoed,
-    said,
-    token,
-)
+from service.harness import VERIFY_TOKEN, Gateway, create_inbox, token
+from service.payloads import delivery, echoed, said
 
 
 async def test_the_verify_token_answers_the_challenge(gateway: Gateway) -> None:

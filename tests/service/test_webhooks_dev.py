@@ -10,7 +10,8 @@ import pytest
 from chatsync.dev.server import DEMO_SECRET
 from chatsync.providers.whatsapp_cloud import sign
 from conftest import Connections, SyncConnection
-from service.harness import delivery, free_port, process, said, wait_for
+from service.harness import free_port, process, wait_for
+from service.payloads import delivery, said
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from conftest import SyncConnection
-from service.harness import Frame, Gateway, create_inbox, running_gateway, settings_for
+from service.harness import Gateway, create_inbox, running_gateway, settings_for
+from service.payloads import Frame
 
 INSTANCE = "shop"
 KEY = "key-of-the-instance"

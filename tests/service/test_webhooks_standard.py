@@ -8,7 +8,8 @@ import pytest
 
 from chatsync.providers.standard import sign
 from conftest import SyncConnection
-from service.harness import Frame, Gateway, create_inbox, running_gateway, settings_for
+from service.harness import Gateway, create_inbox, running_gateway, settings_for
+from service.payloads import Frame
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER_SECRET = "whsec_QW5vdGhlciBzZWNyZXQgb2YgdGVzdHM="

@@ -8,16 +8,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from chatsync.gateway.auth import mint
-from service.harness import (
-    JWT_SECRET,
-    Gateway,
-    create_inbox,
-    delivery,
-    running_gateway,
-    said,
-    settings_for,
-    token,
-)
+from service.harness import JWT_SECRET, Gateway, create_inbox, running_gateway, settings_for, token
+from service.payloads import delivery, said
 
 
 async def test_connected_tells_what_a_client_needs(gateway: Gateway) -> None:

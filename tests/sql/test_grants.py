@@ -10,6 +10,7 @@ GATEWAY = {
     "changes",
     "doctor",
     "enqueue_deliveries",
+    "follow_events",
     "get_conversation",
     "list_conversations",
     "list_inboxes",

@@ -1,57 +1,18 @@
 """Who a token says its holder is. Tokens are made by hand: nothing corrects them on the way."""
 
-import base64
-import hashlib
-import hmac
 import json
 import time
 from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from pydantic import SecretStr
 
-from chatsync.errors import ConfigError, RequestError, TokenExpired, Unauthorized
+from chatsync.errors import ConfigError, TokenExpired, Unauthorized
 from chatsync.gateway.auth import LEEWAY_SECONDS, Authenticator, NotYetValid, bearer, mint
 from chatsync.model import Claims
 from chatsync.settings import load
-
-SECRET = "a-secret-of-the-tests-with-32-bytes!"
-HS256 = {"alg": "HS256", "typ": "JWT"}
-
-
-def encoded(value: object) -> bytes:
-    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return base64.urlsafe_b64encode(raw).rstrip(b"=")
-
-
-def signed(payload: object, header: object = HS256, secret: str = SECRET) -> str:
-    """A token whose HMAC fits, whatever it says."""
-    body = encoded(header) + b"." + encoded(payload)
-    return (body + b"." + encoded(hmac.digest(secret.encode(), body, hashlib.sha256))).decode()
-
-
-def payload(**changes: object) -> dict[str, object]:
-    claims = {"sub": "u1", "tenant": "t1", "role": "agent", "exp": int(time.time()) + 600}
-    return {name: value for name, value in (claims | changes).items() if value is not ...}
-
-
-async def claims_of(token: str, **settings: Any) -> Claims:
-    return await Authenticator(load(jwt_secret=SecretStr(SECRET), **settings)).claims(token)
-
-
-async def refusal(token: str, **settings: Any) -> RequestError:
-    with pytest.raises(RequestError) as caught:
-        await claims_of(token, **settings)
-    # The reason is nobody's business but the log's.
-    assert caught.value.message in {
-        "the token is not valid",
-        "the token has expired",
-        "the token is not valid yet",
-    }
-    return caught.value
+from unit.tokens import HS256, SECRET, claims_of, payload, refusal, signed
 
 
 async def test_a_token_names_its_tenant_user_role_and_end():
@@ -247,62 +208,6 @@ async def test_issuer_and_audience_are_checked_where_they_are_set():
 
 async def test_an_audience_that_nobody_asked_for_is_ignored():
     await claims_of(signed(payload(aud="elsewhere", iss="somebody")))
-
-
-PRIVATE_KEYS = {
-    "RS256": rsa.generate_private_key(public_exponent=65537, key_size=2048),
-    "ES256": ec.generate_private_key(ec.SECP256R1()),
-    "EdDSA": ed25519.Ed25519PrivateKey.generate(),
-}
-
-
-def public_pem(algorithm: str) -> str:
-    return (
-        PRIVATE_KEYS[algorithm]
-        .public_key()
-        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        .decode()
-    )
-
-
-def with_public_key(algorithm: str) -> Authenticator:
-    return Authenticator(load(jwt_algorithm=algorithm, jwt_public_key=public_pem(algorithm)))
-
-
-@pytest.mark.parametrize("algorithm", PRIVATE_KEYS)
-async def test_a_public_key_reads_the_tokens_of_its_private_one(algorithm: str):
-    token = jwt.encode(payload(), PRIVATE_KEYS[algorithm], algorithm=algorithm)
-    assert (await with_public_key(algorithm).claims(token)).tenant_id == "t1"
-
-
-@pytest.mark.parametrize("algorithm", PRIVATE_KEYS)
-async def test_a_public_key_is_never_taken_for_a_shared_secret(algorithm: str):
-    token = signed(payload(), HS256, secret=public_pem(algorithm))
-    with pytest.raises(Unauthorized):
-        await with_public_key(algorithm).claims(token)
-    forged = signed(payload(), {"alg": algorithm}, secret=public_pem(algorithm))
-    with pytest.raises(Unauthorized):
-        await with_public_key(algorithm).claims(forged)
-
-
-@pytest.mark.parametrize("algorithm", ["RS384", "RS512", "PS256"])
-async def test_another_algorithm_of_the_same_private_key_is_not_taken(algorithm: str):
-    token = jwt.encode(payload(), PRIVATE_KEYS["RS256"], algorithm=algorithm)
-    with pytest.raises(Unauthorized):
-        await with_public_key("RS256").claims(token)
-
-
-@pytest.mark.parametrize("algorithm", PRIVATE_KEYS)
-async def test_a_token_of_another_kind_of_key_is_unauthorized(algorithm: str):
-    for other, key in PRIVATE_KEYS.items():
-        if other != algorithm:
-            with pytest.raises(Unauthorized):
-                await with_public_key(algorithm).claims(jwt.encode(payload(), key, algorithm=other))
-
-
-async def test_a_shared_secret_takes_no_token_of_a_private_key():
-    token = jwt.encode(payload(), PRIVATE_KEYS["RS256"], algorithm="RS256")
-    assert type(await refusal(token)) is Unauthorized
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,7 @@ def test_no_identity_stands_under_two_keys():
         held = {contact["key"]: contact for contact in folded.contacts}
         for entry, item in zip(items, folded.items, strict=True):
             assert isinstance(entry.item, Message)
+            assert entry.item.contact is not None
             contact = held[item["contact_key"]]
             assert contact["tenantId"] == entry.tenant_id
             values = [each["value"] for each in contact["identities"]]
