@@ -10,7 +10,7 @@ import psycopg
 
 from chatsync.dev.postgres.cluster import ROLE, SUPERUSER, password_file
 from side_by_side import postgres, processes
-from side_by_side.deliveries import ACCOUNT_ID, APP_SECRET, PHONE_NUMBER_ID, TENANT
+from side_by_side.deliveries import ACCOUNT_ID, APP_SECRET, PHONE_NUMBER_IDS, TENANT
 from side_by_side.processes import Child
 from side_by_side.side import Side
 from side_by_side.subscribers import Dialect, text_frame, upgrade
@@ -105,12 +105,13 @@ class _ChatsyncSide:
         return self._postgres.url.replace(ours, theirs)
 
     def _set_up(self) -> str:
-        """Make a tenant with an inbox; returns an agent's token."""
+        """Make a tenant with its inboxes; returns an agent's token."""
         self._chatsync("migrate")
         self._chatsync("tenant", "create", TENANT)
         owner = ("--tenant", TENANT, "--provider", "whatsapp_cloud")
-        ids = ("--external-id", PHONE_NUMBER_ID, "--account-id", ACCOUNT_ID)
-        self._chatsync("inbox", "create", *owner, *ids, "--app-secret", APP_SECRET)
+        for phone_number_id in PHONE_NUMBER_IDS:
+            ids = ("--external-id", phone_number_id, "--account-id", ACCOUNT_ID)
+            self._chatsync("inbox", "create", *owner, *ids, "--app-secret", APP_SECRET)
         return self._chatsync("token", "--tenant", TENANT, "--user", "agent-1")
 
     def _start(self, command: str) -> Child:

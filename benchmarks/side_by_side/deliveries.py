@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TENANT = "bench"
-PHONE_NUMBER_ID = "106540352242922"
+# One inbox each; most figures use the first alone.
+PHONE_NUMBER_IDS = [str(106540352242922 + number) for number in range(8)]
 ACCOUNT_ID = "102290129340398"
 APP_SECRET = "a-secret-of-the-benchmark"
 PATH = "/webhooks/whatsapp"
@@ -47,14 +48,18 @@ _HEAD = (
 )
 
 
-def requests(first: int, count: int) -> Iterator[bytes]:
-    """Requests with the messages `first` to `first + count - 1`, from contacts in random order."""
+def requests(first: int, count: int, inboxes: int = 1) -> Iterator[bytes]:
+    """Requests with the messages `first` to `first + count - 1`, from contacts in random order.
+
+    Each contact writes to one of the first `inboxes` inboxes.
+    """
     chance = random.Random(first)
     key = hmac.new(APP_SECRET.encode(), digestmod=hashlib.sha256)
     now = int(time.time())
     for number in range(first, first + count):
         contact = chance.randrange(CONTACTS)
-        values = (ACCOUNT_ID, PHONE_NUMBER_ID, contact, contact, contact, number, now, _TEXT)
+        inbox = PHONE_NUMBER_IDS[contact % inboxes]
+        values = (ACCOUNT_ID, inbox, contact, contact, contact, number, now, _TEXT)
         body = (_BODY % values).encode()
         signer = key.copy()
         signer.update(body)

@@ -1,4 +1,4 @@
-"""The four figures, each measured on one side that is fresh."""
+"""The figures, each measured on one side that is fresh."""
 
 import statistics
 import time
@@ -10,7 +10,7 @@ from typing import TypeAlias
 import uvloop
 
 from side_by_side import cpu, processes
-from side_by_side.deliveries import requests
+from side_by_side.deliveries import PHONE_NUMBER_IDS, requests
 from side_by_side.posters import Posters
 from side_by_side.processes import PATIENCE_SECONDS, BenchmarkError
 from side_by_side.side import Side
@@ -93,18 +93,27 @@ def accept(side: Side, _name: str, sizes: Sizes, file: RequestFile) -> Result:
 
 
 def drain(side: Side, _name: str, sizes: Sizes, _file: RequestFile) -> Result:
-    """What is queued becomes conversations, messages and events."""
+    """What is queued for one inbox becomes conversations, messages and events."""
+    return _drain(side, sizes, 1)
+
+
+def drain_inboxes(side: Side, _name: str, sizes: Sizes, _file: RequestFile) -> Result:
+    """The same of several inboxes: what is of different ones needs no common order."""
+    return _drain(side, sizes, len(PHONE_NUMBER_IDS))
+
+
+def _drain(side: Side, sizes: Sizes, inboxes: int) -> Result:
     done, count = 0, sizes.drain_messages
     if sizes.has_statistics:
         side.start(with_worker=True)
         done = WARM_UP_MESSAGES
-        uvloop.run(_fill(side, 0, done))
+        uvloop.run(_fill(side, 0, done, inboxes))
         _await_count(side.finished, done)
         side.analyze()
         side.pause()
     else:
         side.start(with_worker=False)
-    uvloop.run(_fill(side, done, count))
+    uvloop.run(_fill(side, done, count, inboxes))
     if side.queued() != count:
         raise BenchmarkError(f"{side.queued()} are queued instead of {count}")
     before = cpu.seconds(side.roots())
@@ -122,6 +131,7 @@ FIGURES: Mapping[str, Figure] = {
     "latency": latency,
     "accept": accept,
     "drain": drain,
+    "drain-inboxes": drain_inboxes,
 }
 
 
@@ -156,10 +166,10 @@ async def _warmed_up(side: Side, sizes: Sizes) -> tuple[Tally, Posters]:
     return tally, posters
 
 
-async def _fill(side: Side, first: int, count: int) -> None:
+async def _fill(side: Side, first: int, count: int, inboxes: int = 1) -> None:
     posters = Posters(CONNECTIONS)
     await posters.connect(side.port)
-    await posters.flat_out(list(requests(first, count)))
+    await posters.flat_out(list(requests(first, count, inboxes)))
     posters.close()
 
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from side_by_side import postgres, processes, redis
-from side_by_side.deliveries import APP_SECRET, PHONE_NUMBER_ID, TENANT
+from side_by_side.deliveries import APP_SECRET, PHONE_NUMBER_IDS, TENANT
 from side_by_side.needs import PEER
 from side_by_side.processes import Child
 from side_by_side.side import Side
@@ -33,8 +33,8 @@ class _PeerSide:
         self._database = postgres.connected(self._postgres.url, stack)
         self._database.execute((PEER / "schema.sql").read_bytes())
         self._database.execute(
-            b"insert into inboxes (tenant_id, phone_number_id) values (%s, %s)",
-            [TENANT, PHONE_NUMBER_ID],
+            b"insert into inboxes (tenant_id, phone_number_id) select %s, unnest(%s::text[])",
+            [TENANT, PHONE_NUMBER_IDS],
         )
         self._redis = redis.started(folder, redis_fsync, stack)
         self.port = processes.free_port()

@@ -8,7 +8,8 @@ _TITLES = {
     "flat-out": "flat-out: webhook to socket, as fast as it goes",
     "latency": "latency: webhook to socket, at an even rate",
     "accept": "accept: webhooks answered 200 while nobody works on them",
-    "drain": "drain: queued deliveries to stored messages and events",
+    "drain": "drain: queued deliveries of one inbox to stored messages and events",
+    "drain-inboxes": "drain-inboxes: queued deliveries of eight inboxes",
 }
 _RATIO = "chatsync ÷ peer"
 

@@ -56,14 +56,12 @@ begin
 end
 $$;
 
--- Called by the worker for a batch as a whole: what it says becomes true, the batch is settled and the
--- next one is claimed, in one statement and so in one commit that waits for no client. p_rejected holds
--- the items that no parser understood. Raises what apply_inbound() and settle() raise; then nothing was
--- done.
+-- Called by process_deliveries(). p_rejected holds the items that no parser understood. Returns whether a
+-- lane of the batch has further work.
 create or replace function chatsync.apply_inbound_and_settle(
   p_contacts jsonb, p_items jsonb, p_rejected jsonb, p_lease_id bigint, p_done bigint[],
-  p_queue text, p_worker_id bigint, p_limit integer
-) returns setof chatsync.message_queue
+  p_is_part boolean
+) returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -75,9 +73,7 @@ begin
   if jsonb_array_length(p_items) > 0 then
     perform chatsync.apply_inbound(p_contacts, p_items);
   end if;
-  return query
-  select * from chatsync.settle_and_claim(
-    p_lease_id, p_done, '[]', '{}', p_queue, p_worker_id, p_limit);
+  return chatsync.settle(p_lease_id, p_done, p_is_part => p_is_part);
 end
 $$;
 
@@ -246,8 +242,7 @@ $$;
 
 grant execute on function
   chatsync.apply_inbound(jsonb, jsonb),
-  chatsync.apply_inbound_and_settle(
-    jsonb, jsonb, jsonb, bigint, bigint[], text, bigint, integer),
+  chatsync.apply_inbound_and_settle(jsonb, jsonb, jsonb, bigint, bigint[], boolean),
   chatsync.reject_items(jsonb),
   chatsync.apply_late(chatsync.inbound_item[], bigint[]),
   chatsync.adopted_orphans(chatsync.inbound_item[]),

@@ -24,4 +24,18 @@ for each statement
 when (current_setting('chatsync.doorbell', true) is distinct from 'off')
 execute function chatsync.ring();
 
+-- Called by chatsync's own processes between their transactions: {p_name: p_values, by: p_by}, or a bare
+-- "look" where that is too long for NOTIFY.
+create or replace function chatsync.ring_hint(p_name text, p_values text[], p_by text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_payload text := json_build_object(p_name, p_values, 'by', p_by);
+begin
+  perform pg_notify('chatsync', case when octet_length(v_payload) <= 7900 then v_payload else '' end);
+end
+$$;
+
 grant execute on function chatsync.ring() to public;
+grant execute on function chatsync.ring_hint(text, text[], text) to chatsync_worker, chatsync_gateway;

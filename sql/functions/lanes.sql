@@ -57,14 +57,15 @@ $$;
 
 -- Called with lanes whose turn the caller holds. A lane without work goes, with its turn; every
 -- other one gets a new turn, due when its head is. Waits for nobody: a lane that a producer holds
--- is not empty for long.
-create or replace function chatsync.let_lanes_go(p_lanes text[]) returns void
+-- is not empty for long. Returns whether any of them has further work.
+create or replace function chatsync.let_lanes_go(p_lanes text[]) returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_locked text[];
   v_empty text[];
+  v_has_more boolean;
 begin
   select array_agg(l.lane) into v_locked
   from (
@@ -93,12 +94,15 @@ begin
     where id is not null or not lane = any (coalesce(v_locked, '{}'))
     on conflict (lane) do nothing
   )
-  select array_agg(lane) into v_empty
-  from headed
-  where id is null and not is_permanent and lane = any (coalesce(v_locked, '{}'));
+  select coalesce(bool_or(id is not null), false),
+    array_agg(lane) filter (
+      where id is null and not is_permanent and lane = any (coalesce(v_locked, '{}')))
+  into v_has_more, v_empty
+  from headed;
   if v_empty is not null then
     delete from chatsync.queue_lanes where lane = any (v_empty);
   end if;
+  return v_has_more;
 end
 $$;
 

@@ -1,12 +1,15 @@
 -- Giving work back: done, failed or untouched. The fence is the lease: work that was handed to
 -- another worker in the meantime cannot be settled, and what was done in the same transaction is undone.
 
--- Ends a lease as a whole. p_failed holds {id, error, isPermanent, retryAfterSeconds} objects;
+-- Ends a lease as a whole or, with p_is_part, what is named of it; the lanes stay held until the last
+-- part. p_failed holds {id, error, isPermanent, retryAfterSeconds} objects;
 -- p_untouched goes back without being charged an attempt. Lock order: messages, then lanes.
--- Raises CS001 when any of them is no longer held under this lease, CS002 when some are left out.
+-- Returns whether a lane of theirs has further work. Raises CS001 when any of them is no longer held
+-- under this lease, CS002 when some are left out.
 create or replace function chatsync.settle(
-  p_lease_id bigint, p_done bigint[], p_failed jsonb default '[]', p_untouched bigint[] default '{}'
-) returns void
+  p_lease_id bigint, p_done bigint[], p_failed jsonb default '[]', p_untouched bigint[] default '{}',
+  p_is_part boolean default false
+) returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -30,12 +33,17 @@ begin
   if v_settled <> cardinality(p_done) + jsonb_array_length(p_failed) + cardinality(p_untouched) then
     raise exception 'lease % is lost', p_lease_id using errcode = 'CS001';
   end if;
+  if p_is_part then
+    return true;
+  end if;
   if exists (select from chatsync.message_queue where lease_id = p_lease_id) then
     raise exception 'lease % has messages that were not settled', p_lease_id using errcode = 'CS002';
   end if;
-  perform chatsync.let_lanes_go(lanes)
-  from (select array_agg(lane) as lanes from chatsync.lane_turns where lease_id = p_lease_id) as held
-  where lanes is not null;
+  return coalesce((
+    select chatsync.let_lanes_go(array_agg(lane))
+    from chatsync.lane_turns
+    where lease_id = p_lease_id
+    having count(*) > 0), false);
 end
 $$;
 
@@ -129,7 +137,7 @@ end
 $$;
 
 grant execute on function
-  chatsync.settle(bigint, bigint[], jsonb, bigint[]),
+  chatsync.settle(bigint, bigint[], jsonb, bigint[], boolean),
   chatsync.settle_failed(bigint, jsonb),
   chatsync.dead_letter(bigint, text),
   chatsync.settle_and_claim(bigint, bigint[], jsonb, bigint[], text, bigint, integer),

@@ -98,6 +98,8 @@ drop function if exists chatsync.store_messages(chatsync.inbound_item[], jsonb);
 drop function if exists chatsync.apply_statuses(chatsync.inbound_item[]);
 drop function if exists chatsync.touch_conversations(text[], bigint[]);
 drop function if exists chatsync.publish_contacts(text[], bigint[]);
+drop function if exists chatsync.settle(bigint, bigint[], jsonb, bigint[]);
+drop function if exists chatsync.let_lanes_go(text[]);
 
 -- A row of some tenant's, in what functions return to each other.
 create type chatsync.entity as (tenant_id text, id bigint);

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Literal, LiteralString, TypeAlias
 
 import psycopg
-from psycopg import sql
+from psycopg import pq, sql
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -25,6 +25,8 @@ Row: TypeAlias = tuple[Any, ...]
 LEASE_LOST = "CS001"
 # A link that breaks without a word is found by asking, which costs a round trip.
 TRUSTED_SECONDS = 5.0
+# What a backend has cached grows with the time.
+MAX_LIFETIME_SECONDS = 1800.0
 # A refusal that a later try may not meet: conflicts, timeouts, a server that goes or comes
 # (PostgreSQL Appendix A). A listening connection that is killed carries no SQLSTATE at all.
 TRANSIENT = frozenset({
@@ -60,7 +62,7 @@ class Database:
             max_size=size,
             open=False,
             timeout=5.0,
-            max_lifetime=1800.0,
+            max_lifetime=MAX_LIFETIME_SECONDS,
             configure=self._configure,
             check=_check,
             reset=_note_use,
@@ -116,13 +118,64 @@ class Database:
     async def fetch_value(self, query: LiteralString, parameters: Sequence[object] = ()) -> Any:
         """Run one statement in autocommit and return its first value, or None."""
         async with self.connection() as connection:
-            cursor = await connection.execute(query, parameters)
-            row = await cursor.fetchone()
-            return row[0] if row else None
+            return await _first_value(connection, query, parameters)
+
+    def link(self) -> "Link":
+        """A connection that one task keeps, besides the pool."""
+        return Link(self.url, self.role, self._name)
 
     async def _configure(self, connection: _Pooled) -> None:
         await take_role(connection, self.role)
         await _note_use(connection)
+
+
+class Link:
+    """A connection of one task that asks often: it waits for nobody, and finds the server warm.
+
+    Made when it is first used, and again when it broke.
+    """
+
+    def __init__(self, url: str, role: Role, name: str) -> None:
+        self._url = url
+        self._role: Role = role
+        self._name = name
+        self._connection: Connection | None = None
+        self._made_at = self._used_at = 0.0
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[Connection]:
+        """The connection, in autocommit. Raises DatabaseUnavailable when the database is away."""
+        try:
+            connection = await self._live()
+            yield connection
+        except psycopg.Error as error:
+            raise translated(error) from error
+        finally:
+            # Stopped in the middle of something: whoever comes next must not find its remains.
+            if self._connection is not None and not _is_idle(self._connection):
+                await self.close()
+        self._used_at = time.monotonic()
+
+    async def fetch_value(self, query: LiteralString, parameters: Sequence[object] = ()) -> Any:
+        """Run one statement and return its first value, or None."""
+        async with self.connection() as connection:
+            return await _first_value(connection, query, parameters)
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _live(self) -> Connection:
+        now = time.monotonic()
+        if self._connection is not None:
+            is_old = now - self._made_at > MAX_LIFETIME_SECONDS
+            if is_old or not await _is_alive(self._connection, self._used_at):
+                await self.close()
+        if self._connection is None:
+            self._connection = await connect(self._url, self._role, name=self._name)
+            self._made_at = now
+        return self._connection
 
 
 async def connect(url: str, role: Role, *, name: str = "chatsync") -> Connection:
@@ -165,13 +218,36 @@ async def _note_use(connection: _Pooled) -> None:
 
 
 async def _check(connection: _Pooled) -> None:
-    """Refuse a connection that the server has ended, without asking one that was just in use."""
-    is_recent = time.monotonic() - connection.used_at < TRUSTED_SECONDS
-    if is_recent and not _has_news(connection):
-        return
-    # Bounded, since a half-open link answers nothing; what fails here is replaced by the pool.
-    async with asyncio.timeout(2):
-        await AsyncConnectionPool.check_connection(connection)
+    """Refuse a connection that the server has ended."""
+    if not await _is_alive(connection, connection.used_at):
+        raise psycopg.OperationalError("the connection does not answer")
+
+
+async def _is_alive(connection: Connection, used_at: float) -> bool:
+    """Whether it answers, without asking one that was just in use."""
+    if connection.closed:
+        return False
+    if time.monotonic() - used_at < TRUSTED_SECONDS and not _has_news(connection):
+        return True
+    try:
+        # Bounded, since a half-open link answers nothing.
+        async with asyncio.timeout(2):
+            await AsyncConnectionPool.check_connection(connection)
+    except (psycopg.Error, OSError, TimeoutError):
+        return False
+    return True
+
+
+def _is_idle(connection: Connection) -> bool:
+    return connection.info.transaction_status == pq.TransactionStatus.IDLE
+
+
+async def _first_value(
+    connection: Connection, query: LiteralString, parameters: Sequence[object]
+) -> Any:
+    cursor = await connection.execute(query, parameters)
+    row = await cursor.fetchone()
+    return row[0] if row else None
 
 
 def _has_news(connection: Connection) -> bool:

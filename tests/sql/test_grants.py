@@ -23,11 +23,14 @@ GATEWAY = {
     "resolve_inbox",
     "resolve_inboxes",
     "ring",
+    "ring_hint",
     "seq_before",
     "snapshot_page",
     "stamp",
+    "stamp_and_ring",
     "status_rank",
     "stream_positions",
+    "take_deliveries",
     "wire_conversation",
     "wire_message",
     "wire_profile",
@@ -84,6 +87,7 @@ WORKER = GATEWAY | {
     "note_inbox",
     "open_epochs",
     "prepare_partitions",
+    "process_deliveries",
     "promote",
     "publish",
     "publish_changed_messages",
@@ -189,7 +193,8 @@ def test_a_gateway_that_calls_another_roles_function_is_refused(
     catalog: SyncConnection, gateway: SyncConnection
 ) -> None:
     calls = catalog.execute(
-        "select p.proname, format('select chatsync.%I(%s)', p.proname, string_agg("
+        "select p.proname, format('%s chatsync.%I(%s)',"
+        " case p.prokind when 'p' then 'call' else 'select' end, p.proname, string_agg("
         "'null::' || format_type(a.type, null), ', ' order by a.position))"
         " from pg_proc p"
         " left join unnest(p.proargtypes) with ordinality as a (type, position) on true"
@@ -200,7 +205,9 @@ def test_a_gateway_that_calls_another_roles_function_is_refused(
     for name, call in calls:
         if name in GATEWAY:
             continue
-        with pytest.raises(psycopg.errors.InsufficientPrivilege, match=f"function {name}"):
+        with pytest.raises(
+            psycopg.errors.InsufficientPrivilege, match=f"(function|procedure) {name}"
+        ):
             gateway.execute(str(call).encode())
         refused.add(name)
 

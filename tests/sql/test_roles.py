@@ -145,11 +145,12 @@ def test_a_new_function_is_not_executable_by_public(catalog: SyncConnection) -> 
 
 
 def test_no_function_depends_on_the_callers_search_path(catalog: SyncConnection) -> None:
-    # A body in the form of `return` was resolved when it was made; all others say where they look.
+    # A body in the form of `return` was resolved when it was made; all others say where they look,
+    # but for procedures, which commit and so cannot: there each name has its schema.
     unpinned = names(
         catalog,
         "select proname from pg_proc where pronamespace = 'chatsync'::regnamespace"
-        " and prosqlbody is null"
+        " and prosqlbody is null and prokind <> 'p'"
         " and not exists (select from unnest(proconfig) as s where s like 'search_path=%')",
     )
     assert unpinned == set()

@@ -6,6 +6,7 @@ import signal
 from contextlib import AbstractAsyncContextManager
 
 import click
+from uvicorn.loops.auto import auto_loop_factory
 
 from chatsync.cli.context import from_environment, prepare, require_migrated, settings_here
 from chatsync.dev import server as dev_server
@@ -49,7 +50,9 @@ def work() -> None:
     settings = settings_here()
     prepare(settings)
     require_migrated(settings)
-    asyncio.run(_until_signal(worker_process(settings)))
+    # The event loop that a gateway has, too: a faster one where it is installed.
+    with asyncio.Runner(loop_factory=auto_loop_factory(use_subprocess=False)) as runner:
+        runner.run(_until_signal(worker_process(settings)))
 
 
 async def _until_signal(running: AbstractAsyncContextManager[None]) -> None:

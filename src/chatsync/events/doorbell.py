@@ -1,11 +1,17 @@
-"""Rings: NOTIFY after commits, in autocommit on a connection of its own, coalesced.
+"""Rings: NOTIFY after commits, in a transaction of its own, coalesced.
 
 Whoever is in this process hears at once, without PostgreSQL. Must never ring inside a business
 transaction: NOTIFY holds a cluster-wide lock until its commit is flushed.
+
+A first ring may travel with the call that commits; what follows it soon leaves together, on a
+connection of the doorbell's own.
 """
 
 import asyncio
+import time
+import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 import psycopg
 import structlog
@@ -29,7 +35,9 @@ class Doorbell:
         self._waiting = Hint()
         self._has_waiting = asyncio.Event()
         self._listeners: list[Callable[[Hint], None]] = []
-        self.backend_pid: int | None = None
+        self._rung_at = 0.0
+        # Who rings; see Hint.by.
+        self.name = uuid.uuid4().hex[:12]
 
     def subscribe(self, hear: Callable[[Hint], None]) -> None:
         """Have `hear` called with every hint: of this process and, by a listener, of others."""
@@ -40,6 +48,14 @@ class Doorbell:
         self.hear(hint)
         self._waiting |= hint
         self._has_waiting.set()
+
+    def takes_lead(self) -> bool:
+        """Whether a call that commits now should ring itself; it does so under this `name`."""
+        now = time.monotonic()
+        if self._waiting != Hint() or now - self._rung_at < COALESCE_SECONDS:
+            return False
+        self._rung_at = now
+        return True
 
     def hear(self, hint: Hint) -> None:
         for hear in self._listeners:
@@ -56,11 +72,12 @@ class Doorbell:
                 self._has_waiting.clear()
                 hint, self._waiting = self._waiting, Hint()
                 try:
-                    await self._notify(hint)
+                    await self._notify(replace(hint, by=self.name))
                 except (psycopg.Error, OSError, TimeoutError) as error:
                     # Dropped, not kept: polling covers it, and what is waiting is newer.
                     log.warning("ring_failed", error=repr(error))
                     await asyncio.sleep(0.2)
+                self._rung_at = time.monotonic()
                 await asyncio.sleep(COALESCE_SECONDS)
         finally:
             if self._connection is not None:
@@ -70,5 +87,4 @@ class Doorbell:
         async with asyncio.timeout(5):
             if self._connection is None or self._connection.closed:
                 self._connection = await connect(self._url, self._role, name="chatsync ringer")
-                self.backend_pid = self._connection.info.backend_pid
             await self._connection.execute("select pg_notify(%s, %s)", [CHANNEL, hint.encode()])

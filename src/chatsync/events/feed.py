@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from chatsync.database import Database, Row
+from chatsync.database import Database, Link, Row
 from chatsync.errors import DatabaseUnavailable, NotFound
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import Hint
@@ -88,6 +88,7 @@ class Feed:
         on_advance: Callable[[str], None],
     ) -> None:
         self._database = database
+        self._link = database.link()
         self._ring_events = ring_events
         self._poll_seconds = poll_seconds
         self._on_advance = on_advance
@@ -149,6 +150,12 @@ class Feed:
         return events[:limit]
 
     async def run(self) -> None:
+        try:
+            await self._follow()
+        finally:
+            await self._link.close()
+
+    async def _follow(self) -> None:
         polled_at = 0.0
         while True:
             try:
@@ -163,7 +170,7 @@ class Feed:
                     polled_at = time.monotonic()
                     await self._look_everywhere()
                 moved, self._moved = self._moved, set()
-                await self._catch_up(moved)
+                await self._catch_up(moved, self._link)
             except DatabaseUnavailable:
                 log.warning("feed_paused", reason="the database does not answer")
                 await asyncio.sleep(0.2)
@@ -203,7 +210,7 @@ class Feed:
             feed.restart(epoch, head)
         else:
             self._compare(feed, rows[0])
-            await self._catch_up({feed.tenant_id})
+            await self._catch_up({feed.tenant_id}, self._database)
 
     async def _positions(self, tenant_ids: Sequence[str]) -> list[Row]:
         if not tenant_ids:
@@ -215,11 +222,11 @@ class Feed:
             )
             return await cursor.fetchall()
 
-    async def _catch_up(self, tenant_ids: Iterable[str]) -> None:
+    async def _catch_up(self, tenant_ids: Iterable[str], source: Database | Link) -> None:
         behind = [feed for name in tenant_ids if (feed := self._feeds.get(name)) and feed.epoch]
         while behind:
             positions = {feed.tenant_id: feed.head for feed in behind}
-            rows = await self._read(positions, READ_LIMIT, "wake")
+            rows = await self._read(source, positions, READ_LIMIT, "wake")
             behind = [feed for feed in behind if self._append(feed, rows.get(feed.tenant_id, []))]
 
     def _append(self, feed: TenantFeed, rows: list[Row]) -> bool:
@@ -241,19 +248,21 @@ class Feed:
 
     async def _read_block(self, feed: TenantFeed, block: int) -> list[Event]:
         epoch = feed.epoch
-        rows = (await self._read({feed.tenant_id: block * BLOCK}, BLOCK, "block")).get(
-            feed.tenant_id, []
-        )
+        after = {feed.tenant_id: block * BLOCK}
+        read = await self._read(self._database, after, BLOCK, "block")
+        rows = read.get(feed.tenant_id, [])
         if rows and rows[0][1] != epoch:
             raise EpochChanged
         if not _is_dense(rows):
             raise Trimmed
         return [encode(row) for row in rows if row[2] <= (block + 1) * BLOCK]
 
-    async def _read(self, after: dict[str, int], limit: int, reason: str) -> dict[str, list[Row]]:
+    async def _read(
+        self, source: Database | Link, after: dict[str, int], limit: int, reason: str
+    ) -> dict[str, list[Row]]:
         metrics.FEED_READS.labels(reason).inc()
         by_tenant: dict[str, list[Row]] = {}
-        async with self._database.connection() as connection:
+        async with source.connection() as connection:
             cursor = await connection.execute(
                 "select * from chatsync.follow_events(%s, %s, %s)",
                 [list(after), list(after.values()), limit],

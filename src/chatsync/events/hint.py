@@ -12,12 +12,16 @@ MAX_PAYLOAD_BYTES = 7900  # PostgreSQL refuses 8000 and more.
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """Tenants whose logs grew and queues that got work; `is_everything` says look everywhere."""
+    """Tenants whose logs grew and queues that got work; `is_everything` says look everywhere.
+
+    `by` names the process that rings, which has heard it already.
+    """
 
     tenants: frozenset[str] = frozenset()
     queues: frozenset[str] = frozenset()
     probe: str | None = None
     is_everything: bool = False
+    by: str | None = None
 
     def __or__(self, other: "Hint") -> "Hint":
         return Hint(
@@ -25,6 +29,7 @@ class Hint:
             self.queues | other.queues,
             other.probe or self.probe,
             self.is_everything or other.is_everything,
+            other.by or self.by,
         )
 
     def encode(self) -> str:
@@ -38,6 +43,8 @@ class Hint:
             named["queues"] = sorted(self.queues)
         if self.probe:
             named["probe"] = self.probe
+        if self.by:
+            named["by"] = self.by
         payload = json.dumps(named, separators=(",", ":"))
         return payload if len(payload.encode()) <= MAX_PAYLOAD_BYTES else ""
 
@@ -51,12 +58,16 @@ class Hint:
         if not isinstance(named, dict):
             return cls(is_everything=True)
         named = cast(dict[str, Any], named)
-        probe = named.get("probe")
         return cls(
             _names(named.get("tenants")),
             _names(named.get("queues")),
-            probe if isinstance(probe, str) else None,
+            _name(named.get("probe")),
+            by=_name(named.get("by")),
         )
+
+
+def _name(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _names(value: object) -> frozenset[str]:

@@ -60,17 +60,17 @@ class Listener:
         try:
             async for notify in connection.notifies():
                 if notify.channel == CHANNEL:
-                    self._hear(notify.pid, Hint.decode(notify.payload))
+                    self._hear(Hint.decode(notify.payload))
         finally:
             prober.cancel()
 
-    def _hear(self, pid: int, hint: Hint) -> None:
+    def _hear(self, hint: Hint) -> None:
         if hint.probe is not None:
             if hint.probe == self._nonce:
                 self._heard_probe.set()
             return
         # What this process rang it has heard already.
-        if pid != self._doorbell.backend_pid:
+        if hint.by != self._doorbell.name:
             self._doorbell.hear(hint)
 
     async def _probe(self, connection: Connection) -> None:

@@ -1,9 +1,10 @@
-"""Numbers committed events: calls stamp() after commits and at every poll, then rings.
+"""Numbers committed events and rings: after commits that published, and at every poll.
 
 Any process may stamp; the lock in stamp() lets one do it at a time.
 """
 
 import asyncio
+from dataclasses import dataclass
 
 import psycopg
 import structlog
@@ -15,65 +16,79 @@ from chatsync.events.hint import Hint
 from chatsync.telemetry import metrics
 
 BATCH = 2000
-# After a stamp the outbox is looked at once more, without the lock. A stamp that follows soon looks
-# as well, so that under load the look costs nothing.
-LOOK_SECONDS = 0.01
 # How long to leave an event to whoever holds the lock before looking again.
 CONTENDED_SECONDS = 0.002
 
 log = structlog.stdlib.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Stamped:
+    """What stamp_and_ring() did: whose logs grew, and whether an event may still be waiting."""
+
+    tenants: frozenset[str]
+    is_left: bool
+
+
 class Stamper:
     """`run` it as a task; `poke` it after a commit that published."""
 
     def __init__(self, database: Database, doorbell: Doorbell, *, poll_seconds: float) -> None:
-        self._database = database
+        self._link = database.link()
         self._doorbell = doorbell
         self._poll_seconds = poll_seconds
         self._poked = asyncio.Event()
         doorbell.subscribe(self._hear)
 
+    @property
+    def name(self) -> str:
+        """Who rings, for a call that stamps by itself."""
+        return self._doorbell.name
+
     def poke(self) -> None:
         self._poked.set()
 
-    async def run(self) -> None:
-        owes_look = True
-        while True:
-            is_poked = await self._wait(LOOK_SECONDS if owes_look else self._poll_seconds)
-            try:
-                if is_poked:
-                    await self._stamp()
-                else:
-                    await self.stamp_all()
-                owes_look = is_poked
-            except (DatabaseUnavailable, psycopg.Error) as error:
-                log.warning("stamping_failed", error=repr(error))
-
-    async def stamp_all(self) -> None:
-        """Stamp until nothing waits. The look without the lock is what leaves no event behind."""
-        while await self._database.fetch_value("select chatsync.outbox_waiting()"):
-            await self._stamp()
-
-    async def _stamp(self) -> None:
-        heads = await self._database.fetch_value("select chatsync.stamp(%s)", [BATCH])
-        if heads is None:
-            # Whoever holds the lock may have missed our event: it is ours to come again.
-            await asyncio.sleep(CONTENDED_SECONDS)
-            self._poked.set()
-        elif heads:
+    def note(self, stamped: Stamped) -> None:
+        """Go on after a call that stamped and rang by itself."""
+        if stamped.tenants:
             metrics.STAMPS.inc()
-            self._doorbell.ring(Hint(tenants=frozenset(heads)))
+            self._doorbell.hear(Hint(tenants=stamped.tenants))
+        if stamped.is_left:
+            self._poked.set()
 
-    async def _wait(self, seconds: float) -> bool:
-        """Whether somebody poked within the time."""
+    async def run(self) -> None:
         try:
-            async with asyncio.timeout(seconds):
+            while True:
+                await self._wait()
+                try:
+                    if await self._stamp():
+                        await asyncio.sleep(CONTENDED_SECONDS)
+                        self._poked.set()
+                except (DatabaseUnavailable, psycopg.Error) as error:
+                    log.warning("stamping_failed", error=repr(error))
+        finally:
+            await self._link.close()
+
+    async def _stamp(self) -> bool:
+        """Whether there is anything left to come again for."""
+        async with self._link.connection() as connection:
+            cursor = await connection.execute(
+                "call chatsync.stamp_and_ring(%s, %s)", [BATCH, self._doorbell.name]
+            )
+            row = await cursor.fetchone()
+        assert row is not None
+        stamped = Stamped(frozenset(row[0] or ()), row[1])
+        self.note(stamped)
+        return stamped.is_left
+
+    async def _wait(self) -> None:
+        """Until somebody pokes, or it is time to look."""
+        try:
+            async with asyncio.timeout(self._poll_seconds):
                 await self._poked.wait()
         except TimeoutError:
-            return False
+            pass
         self._poked.clear()
-        return True
 
     def _hear(self, hint: Hint) -> None:
         # Only a foreign writer's bare bell may be about the outbox; ours stamp for themselves.

@@ -79,7 +79,7 @@ class _Line:
 
     def __init__(self, database: Database, doorbell: Doorbell, max_retries: int) -> None:
         self.waiting: list[_Waiting] = []
-        self._database = database
+        self._link = database.link()
         self._doorbell = doorbell
         self._max_retries = max_retries
         self._has_waiting = asyncio.Event()
@@ -99,6 +99,7 @@ class _Line:
                     self._has_waiting.clear()
                 await self._commit(group)
         finally:
+            await self._link.close()
             for waiting in self.waiting:
                 _refuse(waiting, Unavailable("the server is restarting", retry_after_ms=1000))
 
@@ -118,15 +119,15 @@ class _Line:
                 _refuse(waiting, Unavailable("the server is restarting", retry_after_ms=1000))
             raise
         else:
-            self._doorbell.ring(Hint(queues=frozenset({INBOUND})))
             for waiting in group:
                 if not waiting.committed.done():
                     waiting.committed.set_result(None)
 
     async def _insert(self, deliveries: list[Delivery]) -> None:
-        async with self._database.connection() as connection:
+        rings = self._doorbell.takes_lead()
+        async with self._link.connection() as connection:
             await connection.execute(
-                "select chatsync.enqueue_deliveries(%b, %b, %b, %b, %s)",
+                "call chatsync.take_deliveries(%b, %b, %b, %b, %s, %s)",
                 [
                     [delivery.inbox_id for delivery in deliveries],
                     [delivery.correlation_id for delivery in deliveries],
@@ -135,8 +136,11 @@ class _Line:
                     if any(delivery.metadata for delivery in deliveries)
                     else None,
                     self._max_retries,
+                    self._doorbell.name if rings else None,
                 ],
             )
+        tell = self._doorbell.hear if rings else self._doorbell.ring
+        tell(Hint(queues=frozenset({INBOUND})))
 
 
 def _refuse(waiting: _Waiting, error: Unavailable) -> None:

@@ -1,6 +1,7 @@
 """What a handler is, and whose fault it is when one fails: an error is charged to one message."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import psycopg
@@ -8,11 +9,33 @@ import structlog
 
 from chatsync.database import LEASE_LOST, Connection, is_transient, translated
 from chatsync.errors import DatabaseUnavailable, HandlerOutcome, LeaseLost, Permanent, Retry
-from chatsync.queue.message import Failure, QueueMessage, Settlement
+from chatsync.events.stamper import Stamped
+from chatsync.queue.message import Failure, QueueMessage
 
 log = structlog.stdlib.get_logger(__name__)
 
 Prepared = TypeVar("Prepared")
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What ends with a call: messages of a lease, as a part or as the last of it.
+
+    `by` stamps and rings in the same call; None leaves that to the stamper.
+    """
+
+    lease_id: int
+    done: list[int]
+    is_part: bool
+    by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of them; with `has_more` there is further work in their lanes."""
+
+    has_more: bool
+    stamped: Stamped
 
 
 class Handler(Protocol[Prepared]):
@@ -24,11 +47,11 @@ class Handler(Protocol[Prepared]):
 
     async def apply_and_settle(
         self, connection: Connection, prepared: Prepared, settlement: Settlement
-    ) -> list[QueueMessage]:
-        """All or nothing, with the settlement, in one statement; returns the next batch.
+    ) -> Applied:
+        """All of them or nothing, with the settlement, in one call.
 
-        One statement commits by itself: a process that is stopped holds no lock of an open
-        transaction, and nobody waits for it.
+        One call commits by itself: a process that is stopped holds no lock of an open transaction,
+        and nobody waits for it.
         """
         ...
 

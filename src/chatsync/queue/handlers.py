@@ -5,12 +5,14 @@ from typing import TypeAlias
 
 from chatsync.database import Connection
 from chatsync.errors import Permanent
+from chatsync.events.stamper import Stamped
 from chatsync.inbox.commands import Prepared, apply_one_by_one, prepare
 from chatsync.inbox.documents import InboundItem
 from chatsync.providers import evolution, standard, whatsapp_cloud
 from chatsync.providers.body import BodyError, JsonObject, parse_json
 from chatsync.providers.inbound import Item, Source
-from chatsync.queue.message import QueueMessage, Settlement, fetch_messages
+from chatsync.queue.handler import Applied, Settlement
+from chatsync.queue.message import QueueMessage
 
 _Parse: TypeAlias = Callable[[JsonObject, Source], list[Item]]
 
@@ -30,23 +32,23 @@ class InboundHandler:
 
     async def apply_and_settle(
         self, connection: Connection, prepared: Prepared, settlement: Settlement
-    ) -> list[QueueMessage]:
-        return await fetch_messages(
-            connection,
-            "select id, queue, tenant_id, inbox_id, message_type, correlation_id, ordering_key,"
-            " payload, body, metadata, retry_count, lease_id, created_at"
-            " from chatsync.apply_inbound_and_settle(%s, %s, %s, %s, %s, %s, %s, %s)",
+    ) -> Applied:
+        cursor = await connection.execute(
+            "call chatsync.process_deliveries(%s, %s, %s, %s, %s, %s, %s)",
             [
                 prepared.contacts,
                 prepared.documents,
                 prepared.rejected,
                 settlement.lease_id,
                 settlement.done,
-                settlement.queue,
-                settlement.worker_id,
-                settlement.limit,
+                settlement.is_part,
+                settlement.by,
             ],
         )
+        row = await cursor.fetchone()
+        assert row is not None
+        has_more, tenants, is_left = row
+        return Applied(has_more, Stamped(frozenset(tenants or ()), is_left))
 
     async def apply_carefully(self, connection: Connection, prepared: Prepared) -> None:
         """Apply what can be applied; a bad item is put aside alone."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import Any
 
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
@@ -48,36 +48,19 @@ class Failure:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """The end of a batch that is done as a whole, and the claim of the next one."""
-
-    lease_id: int
-    done: list[int]
-    queue: str
-    worker_id: int
-    limit: int
-
-
 async def claim(
     connection: Connection, queue: str, worker_id: int, limit: int
 ) -> list[QueueMessage]:
-    """Lease up to `limit` messages, in order."""
-    return await fetch_messages(
-        connection,
+    """Lease up to `limit` messages, in order, in autocommit."""
+    cursor = connection.cursor(row_factory=class_row(QueueMessage))
+    await cursor.execute(
         "select id, queue, tenant_id, inbox_id, message_type, correlation_id, ordering_key,"
         " payload, body, metadata, retry_count, lease_id, created_at"
-        " from chatsync.claim(%s, %s, %s)",
+        # A crash of PostgreSQL ends the worker and its claims with it: nothing to flush.
+        " from chatsync.claim(%s, %s, %s), set_config('synchronous_commit', 'off', true)",
         [queue, worker_id, limit],
+        binary=True,
     )
-
-
-async def fetch_messages(
-    connection: Connection, query: LiteralString, parameters: Sequence[object]
-) -> list[QueueMessage]:
-    """Run a statement that returns the columns of QueueMessage."""
-    cursor = connection.cursor(row_factory=class_row(QueueMessage))
-    await cursor.execute(query, parameters, binary=True)
     return await cursor.fetchall()
 
 

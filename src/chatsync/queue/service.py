@@ -29,7 +29,7 @@ async def working(settings: Settings, doorbell: Doorbell) -> AsyncGenerator[None
             {INBOUND: InboundHandler()},
             batch_size=settings.batch_size,
             poll_seconds=settings.poll_interval_ms / 1000,
-            on_commit=stamper.poke,
+            stamper=stamper,
         )
         upkeep = Upkeep(database, doorbell, retention_days=settings.retention_days)
         async with running(stamper.run, upkeep.run, worker.run):

@@ -10,18 +10,26 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
 import structlog
 
-from chatsync.database import Database
+from chatsync.database import Database, Link
 from chatsync.errors import DatabaseUnavailable, LeaseLost, Retry
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import Hint
-from chatsync.queue.handler import Handler, all_failed, apply_each, raise_if_not_ours
+from chatsync.events.stamper import Stamper
+from chatsync.queue.handler import (
+    Applied,
+    Handler,
+    Settlement,
+    all_failed,
+    apply_each,
+    raise_if_not_ours,
+)
 from chatsync.queue.lease import Lease
-from chatsync.queue.message import QueueMessage, Settlement, claim, settle
+from chatsync.queue.message import QueueMessage, claim, settle
 from chatsync.supervision import end
 from chatsync.telemetry import metrics
 
@@ -36,6 +44,10 @@ CONSUMERS = 2
 # are let come before the next batch is taken.
 GATHER_FROM = 8
 GATHER_SECONDS = 0.01
+# A batch is applied in parts, so that one is parsed while PostgreSQL works on another. A large part
+# leaves its events to the stamper, which numbers them meanwhile.
+PART = 250
+STAMP_APART_FROM = 100
 # A due time is exact to some tens of milliseconds.
 ASK_SECONDS = 0.02
 
@@ -44,9 +56,10 @@ log = structlog.stdlib.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Work:
-    """A batch under a lease; `prepared` is None when it could not be prepared as a whole."""
+    """A batch under a lease, in parts; `prepared` is the first part, or None if it failed."""
 
     batch: list[QueueMessage]
+    parts: list[list[QueueMessage]]
     prepared: object | None
     reruns: int = 0
 
@@ -62,13 +75,13 @@ class Worker:
         *,
         batch_size: int,
         poll_seconds: float,
-        on_commit: "_Callback",
+        stamper: Stamper,
     ) -> None:
         self._database = database
         self._handlers = handlers
         self._batch_size = batch_size
         self._poll_seconds = poll_seconds
-        self._on_commit = on_commit
+        self._stamper = stamper
         self._lease = Lease(database.url)
         self._woken = {queue: [asyncio.Event() for _ in range(CONSUMERS)] for queue in handlers}
         doorbell.subscribe(self._hear)
@@ -89,23 +102,23 @@ class Worker:
                 first.set()
 
     async def _consume(self, queue: str, handler: Handler[Any], woken: asyncio.Event) -> None:
+        link = self._database.link()
         work: _Work | None = None
         try:
             while True:
                 worker_id = await self._lease.worker_id()
                 try:
-                    woken.clear()
                     if work is None:
-                        batch = await self._claim(queue, worker_id)
-                        work = self._prepared(handler, batch)
-                    else:
-                        gathers = GATHER_FROM <= len(work.batch) < self._batch_size
-                        limit = 0 if gathers else self._batch_size
-                        work = await self._process(handler, work, worker_id, limit=limit)
-                        if gathers and work is None:
-                            await asyncio.sleep(GATHER_SECONDS)
-                            continue
+                        woken.clear()
+                        work = self._work_on(handler, await self._claim(link, queue, worker_id))
                     if work is None:
+                        await self._wait(queue, woken)
+                        continue
+                    has_more = await self._process(handler, work, link)
+                    size, work = len(work.batch), None
+                    if GATHER_FROM <= size < self._batch_size:
+                        await asyncio.sleep(GATHER_SECONDS)
+                    elif not has_more and size < self._batch_size:
                         await self._wait(queue, woken)
                 except LeaseLost:
                     log.warning("lease_fenced", queue=queue)
@@ -117,10 +130,11 @@ class Worker:
                     log.warning("batch_rerun", queue=queue, error=repr(error.__cause__))
                     await _back_off(work.reruns if work else 1)
         finally:
+            await link.close()
             await self._release(work)
 
-    async def _claim(self, queue: str, worker_id: int) -> list[QueueMessage]:
-        async with self._database.connection() as connection:
+    async def _claim(self, link: Link, queue: str, worker_id: int) -> list[QueueMessage]:
+        async with link.connection() as connection:
             return await claim(connection, queue, worker_id, self._batch_size)
 
     async def _wait(self, queue: str, woken: asyncio.Event) -> None:
@@ -142,71 +156,74 @@ class Worker:
         # Two clocks differ: a due time that has passed here may lie ahead in the database.
         return min(self._poll_seconds, max(0.01, seconds))
 
-    async def _process(
-        self, handler: Handler[Any], work: _Work, worker_id: int, *, limit: int
-    ) -> _Work | None:
-        """Handle and settle a batch in one transaction; returns the next one."""
+    async def _process(self, handler: Handler[Any], work: _Work, link: Link) -> bool:
+        """Handle and settle a batch; returns whether more may be waiting."""
         began = time.monotonic()
         put_aside = 0
-        is_done, following = False, None
-        if work.prepared is not None and work.reruns < MAX_RERUNS:
-            is_done, following = await self._process_at_once(handler, work, worker_id, limit)
-        if not is_done:
-            put_aside = await self._process_carefully(handler, work)
-        self._on_commit()
+        has_more = True
+        while work.parts:
+            applied = None
+            if work.prepared is not None and work.reruns < MAX_RERUNS:
+                applied = await self._process_part(handler, work, link)
+            if applied is None:
+                put_aside = await self._process_carefully(handler, work)
+                self._stamper.poke()
+                break
+            self._stamper.note(applied.stamped)
+            has_more = applied.has_more
         queue = work.batch[0].queue
-        if not is_done:
-            # Nobody has looked yet whether more is waiting.
-            self._woken[queue][0].set()
         metrics.QUEUE_BATCH_SECONDS.labels(queue).observe(time.monotonic() - began)
         metrics.QUEUE_SETTLED.labels(queue, "done").inc(len(work.batch) - put_aside)
         metrics.QUEUE_SETTLED.labels(queue, "failed").inc(put_aside)
-        return following
+        return has_more
 
-    async def _process_at_once(
-        self, handler: Handler[Any], work: _Work, worker_id: int, limit: int
-    ) -> tuple[bool, _Work | None]:
-        """Done, and what is next; or not, when any of it failed, and then nothing was done."""
+    async def _process_part(self, handler: Handler[Any], work: _Work, link: Link) -> Applied | None:
+        """Handle and settle the first part; None when any of it failed: nothing was done."""
+        part, prepared = work.parts[0], work.prepared
+        following = work.parts[1] if len(work.parts) > 1 else None
         settlement = Settlement(
-            work.batch[0].lease_id,
-            [message.id for message in work.batch],
-            work.batch[0].queue,
-            worker_id,
-            limit,
+            part[0].lease_id,
+            [message.id for message in part],
+            is_part=following is not None,
+            by=self._stamper.name if len(part) < STAMP_APART_FROM else None,
         )
-        async with self._database.connection() as connection:
+        next_prepared: list[object | None] = []
+        if following is not None:
+            # As soon as the call waits for PostgreSQL.
+            asyncio.get_running_loop().call_soon(
+                lambda: next_prepared.append(_prepared(handler, following))
+            )
+        async with link.connection() as connection:
             try:
-                following = await handler.apply_and_settle(connection, work.prepared, settlement)
+                applied = await handler.apply_and_settle(connection, prepared, settlement)
             except Exception as error:
                 raise_if_not_ours(error)
-                log.info("batch_failed", messages=len(work.batch), error=repr(error))
-                return False, None
-        return True, self._prepared(handler, following)
+                log.info("batch_failed", messages=len(part), error=repr(error))
+                return None
+        work.parts.pop(0)
+        work.prepared = next_prepared[0] if next_prepared else None
+        work.reruns = 0
+        return applied
 
     async def _process_carefully(self, handler: Handler[Any], work: _Work) -> int:
         """Find out which fail, and settle each as it deserves; returns how many were put aside."""
+        rest = [message for part in work.parts for message in part]
         async with self._database.transaction() as connection:
             if work.reruns >= MAX_RERUNS:
-                failures, untouched = all_failed(
-                    work.batch, Retry("the database gave up on this batch")
-                )
+                failures, untouched = all_failed(rest, Retry("the database gave up on this batch"))
             else:
-                failures, untouched = await apply_each(connection, handler, work.batch)
-            await settle(connection, work.batch, failures, untouched)
+                failures, untouched = await apply_each(connection, handler, rest)
+            await settle(connection, rest, failures, untouched)
         return len(failures) + len(untouched)
 
-    def _prepared(self, handler: Handler[Any], batch: list[QueueMessage]) -> _Work | None:
+    def _work_on(self, handler: Handler[Any], batch: list[QueueMessage]) -> _Work | None:
         if not batch:
             return None
         if len(batch) == self._batch_size:
             for woken in self._woken[batch[0].queue]:
                 woken.set()
-        try:
-            return _Work(batch, handler.prepare(batch))
-        except Exception as error:
-            # Whatever it is, it is the fault of one of them.
-            log.info("batch_unprepared", messages=len(batch), error=repr(error))
-            return _Work(batch, None)
+        parts = [batch[start : start + PART] for start in range(0, len(batch), PART)]
+        return _Work(batch, parts, _prepared(handler, parts[0]))
 
     async def _release(self, work: _Work | None) -> None:
         if work is None:
@@ -219,8 +236,13 @@ class Worker:
             log.warning("release_failed", error=repr(error))
 
 
-class _Callback(Protocol):
-    def __call__(self) -> None: ...
+def _prepared(handler: Handler[Any], part: list[QueueMessage]) -> object | None:
+    try:
+        return handler.prepare(part)
+    except Exception as error:
+        # Whatever it is, it is the fault of one of them.
+        log.info("batch_unprepared", messages=len(part), error=repr(error))
+        return None
 
 
 async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:

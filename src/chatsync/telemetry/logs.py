@@ -59,7 +59,8 @@ def configure(*, log_format: str, log_level: str) -> None:
     root.setLevel(log_level.upper())
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers = []
-        logging.getLogger(name).propagate = True
+        # A line for each request would cost more than the request.
+        logging.getLogger(name).propagate = name != "uvicorn.access"
     # uvicorn tells at INFO of every socket it opens, with the whole URL; our own lines say more.
     logging.getLogger("uvicorn.error").addFilter(_without_query_strings)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
