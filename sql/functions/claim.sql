@@ -34,7 +34,8 @@ $$;
 -- their first messages. Rows must be read in a newer snapshot than the turns: an older one may show
 -- messages as taken that the last holder has just released, and a later one would overtake them.
 create or replace function chatsync.claim_from_lanes(
-  p_queue text, p_worker_id bigint, p_lease_id bigint, p_limit integer, p_is_suspect boolean
+  p_queue text, p_worker_id bigint, p_lease_id bigint, p_limit integer, p_is_suspect boolean,
+  p_has_pauses boolean
 ) returns bigint[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -55,13 +56,21 @@ begin
         select lane
         from chatsync.lane_turns
         where queue = p_queue and is_suspect = p_is_suspect and lease_id is null
-          and ready_at <= chatsync.now()
+          and not is_parked and ready_at <= chatsync.now()
         order by priority desc, ready_at, turn
         limit v_turns
         for update skip locked
       ) as t
     ) as t;
     exit when v_lanes is null;
+    if p_has_pauses then
+      v_lanes := chatsync.park_lanes(p_queue, v_lanes);
+      if v_lanes is null then
+        -- A paused queue of lanes is walked once; larger steps make that short.
+        v_turns := 1000;
+        continue;
+      end if;
+    end if;
 
     with taken as materialized (
       select l.lane, l.position, m.id
@@ -101,15 +110,18 @@ end
 $$;
 
 -- Called by claim() for messages without a key.
-create or replace function chatsync.claim_keyless(p_queue text, p_limit integer, p_is_suspect boolean)
-returns bigint[]
+create or replace function chatsync.claim_keyless(
+  p_queue text, p_limit integer, p_is_suspect boolean, p_has_pauses boolean
+) returns bigint[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_ids bigint[];
 begin
-  if p_is_suspect then
-    return (
-      select array_agg(m.id)
+  loop
+    if p_is_suspect then
+      select array_agg(m.id) into v_ids
       from (
         select id
         from chatsync.message_queue
@@ -117,25 +129,33 @@ begin
         order by id
         limit 1
         for no key update skip locked
-      ) as m);
-  end if;
-  return (
-    select array_agg(m.id)
-    from (
-      select id
-      from chatsync.message_queue
-      where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
-      order by priority desc, id
-      limit p_limit
-      for no key update skip locked
-    ) as m);
+      ) as m;
+    else
+      select array_agg(m.id) into v_ids
+      from (
+        select id
+        from chatsync.message_queue
+        where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
+        order by priority desc, id
+        limit p_limit
+        for no key update skip locked
+      ) as m;
+    end if;
+    if v_ids is null or not p_has_pauses then
+      return v_ids;
+    end if;
+    v_ids := chatsync.park_messages(p_queue, v_ids);
+    if v_ids is not null then
+      return v_ids;
+    end if;
+  end loop;
 end
 $$;
 
 -- Called by claim(). What a queue has to be done now, by kind; each is one probe of an index.
 create or replace function chatsync.look_for_work(
   p_queue text, out due boolean, out suspect_lanes boolean, out suspects boolean, out lanes boolean,
-  out keyless boolean
+  out keyless boolean, out pauses boolean, out ended_pauses boolean, out is_stopped boolean
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -151,17 +171,24 @@ begin
         and scheduled_at <= chatsync.now()),
     exists (
       select from chatsync.lane_turns
-      where queue = p_queue and is_suspect and lease_id is null and ready_at <= chatsync.now()),
+      where queue = p_queue and is_suspect and lease_id is null and not is_parked
+        and ready_at <= chatsync.now()),
     exists (
       select from chatsync.message_queue
       where queue = p_queue and ordering_key is null and status = 'pending' and deaths > 0),
     exists (
       select from chatsync.lane_turns
-      where queue = p_queue and not is_suspect and lease_id is null and ready_at <= chatsync.now()),
+      where queue = p_queue and not is_suspect and lease_id is null and not is_parked
+        and ready_at <= chatsync.now()),
     exists (
       select from chatsync.message_queue
-      where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0)
-  into due, suspect_lanes, suspects, lanes, keyless;
+      where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0),
+    count(*) > 0,
+    coalesce(bool_or(l.paused_until <= chatsync.now()), false),
+    coalesce(bool_or(l.tenant_id is null and l.paused_until > chatsync.now() is not false), false)
+  into due, suspect_lanes, suspects, lanes, keyless, pauses, ended_pauses, is_stopped
+  from chatsync.queue_limits l
+  where l.queue = p_queue;
 end
 $$;
 
@@ -183,27 +210,32 @@ begin
   end if;
   -- One look at what there is: each probe that locks costs as much as this, and most find nothing.
   select * into v_has from chatsync.look_for_work(p_queue);
-  if v_has.due then
+  if v_has.due or v_has.ended_pauses then
     perform chatsync.promote(p_queue);
+    if v_has.ended_pauses then
+      perform chatsync.resume_due(p_queue);
+    end if;
     select * into v_has from chatsync.look_for_work(p_queue);
   end if;
-  if not (v_has.suspect_lanes or v_has.suspects or v_has.lanes or v_has.keyless) then
+  if v_has.is_stopped or not (v_has.suspect_lanes or v_has.suspects or v_has.lanes or v_has.keyless) then
     return;
   end if;
   v_lease_id := nextval('chatsync.leases');
   if v_has.suspect_lanes then
-    v_ids := chatsync.claim_from_lanes(p_queue, p_worker_id, v_lease_id, 1, true);
+    v_ids := chatsync.claim_from_lanes(
+      p_queue, p_worker_id, v_lease_id, 1, true, v_has.pauses);
   end if;
   if cardinality(v_ids) = 0 and v_has.suspects then
-    v_ids := coalesce(chatsync.claim_keyless(p_queue, 1, true), '{}');
+    v_ids := coalesce(chatsync.claim_keyless(p_queue, 1, true, v_has.pauses), '{}');
   end if;
   if cardinality(v_ids) = 0 then
     if v_has.lanes then
-      v_ids := chatsync.claim_from_lanes(p_queue, p_worker_id, v_lease_id, p_limit, false);
+      v_ids := chatsync.claim_from_lanes(
+        p_queue, p_worker_id, v_lease_id, p_limit, false, v_has.pauses);
     end if;
     if cardinality(v_ids) < p_limit and v_has.keyless then
       v_ids := v_ids || coalesce(
-        chatsync.claim_keyless(p_queue, p_limit - cardinality(v_ids), false), '{}');
+        chatsync.claim_keyless(p_queue, p_limit - cardinality(v_ids), false, v_has.pauses), '{}');
     end if;
   end if;
   if cardinality(v_ids) = 0 then
@@ -221,22 +253,30 @@ begin
 end
 $$;
 
--- When the next message of a queue becomes due, or null: until then an idle worker may sleep.
+-- When the next message of a queue becomes due or its pause ends, or null: until then an idle worker
+-- may sleep.
 create or replace function chatsync.next_ready_at(p_queue text) returns timestamptz
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select least(
-    (select min(scheduled_at) from chatsync.message_queue
-      where queue = p_queue
-        and (status = 'scheduled' or (status = 'retrying' and ordering_key is null))),
-    (select min(ready_at) from chatsync.lane_turns where queue = p_queue and lease_id is null))
+  select case
+    when bool_or(l.tenant_id is null) then min(l.paused_until) filter (where l.tenant_id is null)
+    else least(
+      min(l.paused_until),
+      (select min(scheduled_at) from chatsync.message_queue
+        where queue = p_queue
+          and (status = 'scheduled' or (status = 'retrying' and ordering_key is null))),
+      (select min(ready_at) from chatsync.lane_turns
+        where queue = p_queue and lease_id is null and not is_parked))
+  end
+  from chatsync.queue_limits l
+  where l.queue = p_queue
 $$;
 
 grant execute on function
   chatsync.promote(text),
-  chatsync.claim_from_lanes(text, bigint, bigint, integer, boolean),
-  chatsync.claim_keyless(text, integer, boolean),
+  chatsync.claim_from_lanes(text, bigint, bigint, integer, boolean, boolean),
+  chatsync.claim_keyless(text, integer, boolean, boolean),
   chatsync.look_for_work(text),
   chatsync.claim(text, bigint, integer),
   chatsync.next_ready_at(text)

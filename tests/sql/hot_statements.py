@@ -1,10 +1,8 @@
 """Statements on the hot paths, each with the index that was made for it."""
 
+from sql.hot_queue_statements import QUEUE_STATEMENTS, TENANT
 from sql.planning import Statement
 
-QUEUE = {"p_queue": ("text", "'outbound'")}
-LEASE = {"p_lease_id": ("bigint", "77")}
-TENANT = {"p_tenant_id": ("text", "'t1'")}
 THREADS = {
     "p_threads": ("integer[]", "array[1, 2]"),
     "p_tenant_ids": ("text[]", "array['t1', 't1']"),
@@ -13,117 +11,7 @@ THREADS = {
 }
 
 STATEMENTS = [
-    Statement(
-        "promote",
-        "message_queue_due_idx",
-        QUEUE,
-        """
-        select id
-        from chatsync.message_queue
-        where queue = p_queue
-          and (status = 'scheduled' or (status = 'retrying' and ordering_key is null))
-          and scheduled_at <= chatsync.now()
-        order by scheduled_at
-        limit 500
-        for no key update skip locked
-        """,
-    ),
-    Statement(
-        "claim_from_lanes",
-        "lane_turns_ready_idx",
-        QUEUE | {"p_is_suspect": ("boolean", "false"), "v_turns": ("integer", "16")},
-        """
-        select lane
-        from chatsync.lane_turns
-        where queue = p_queue and is_suspect = p_is_suspect and lease_id is null
-          and ready_at <= chatsync.now()
-        order by priority desc, ready_at, turn
-        limit v_turns
-        for update skip locked
-        """,
-    ),
-    Statement(
-        "claim_from_lanes",
-        "message_queue_lane_idx",
-        {
-            "v_lanes": ("text[]", "array['outbound/t1/1', 'outbound/t1/2']"),
-            "v_claimed": ("bigint[]", "'{}'"),
-            "p_limit": ("integer", "100"),
-        },
-        """
-        select l.lane, l.position, m.id
-        from unnest(v_lanes) with ordinality as l (lane, position)
-        cross join lateral (
-          select id
-          from chatsync.message_queue
-          where lane_key = l.lane and status in ('pending', 'retrying')
-          order by id
-          limit p_limit - cardinality(v_claimed)
-          for no key update
-        ) as m
-        limit p_limit - cardinality(v_claimed)
-        """,
-    ),
-    Statement(
-        "claim_keyless",
-        "message_queue_ready_idx",
-        QUEUE | {"p_limit": ("integer", "100")},
-        """
-        select id
-        from chatsync.message_queue
-        where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
-        order by priority desc, id
-        limit p_limit
-        for no key update skip locked
-        """,
-    ),
-    Statement(
-        "claim_keyless",
-        "message_queue_suspect_idx",
-        QUEUE,
-        """
-        select id
-        from chatsync.message_queue
-        where queue = p_queue and ordering_key is null and status = 'pending' and deaths > 0
-        order by id
-        limit 1
-        for no key update skip locked
-        """,
-    ),
-    Statement("next_ready_at", "lane_turns_due_idx", QUEUE),
-    Statement("next_ready_at", "message_queue_due_idx", QUEUE),
-    Statement(
-        "settle",
-        "message_queue_lease_idx",
-        LEASE,
-        "select from chatsync.message_queue where lease_id = p_lease_id",
-    ),
-    Statement(
-        "release",
-        "lane_turns_lease_idx",
-        LEASE,
-        "update chatsync.lane_turns set lease_id = null, worker_id = null"
-        " where lease_id = p_lease_id",
-    ),
-    Statement(
-        "let_lanes_go",
-        "message_queue_lane_idx",
-        {"l.lane": ("text", "'outbound/t1/1'")},
-        """
-        select m.id, m.priority, m.status, m.scheduled_at, m.deaths
-        from chatsync.message_queue m
-        where m.lane_key = l.lane
-        order by m.id
-        limit 1
-        """,
-    ),
-    Statement(
-        "enqueue",
-        "message_queue_dedupe_idx",
-        QUEUE | TENANT | {"p_dedupe_key": ("text", "'d5'")},
-        "select id from chatsync.message_queue"
-        " where queue = p_queue and tenant_id = p_tenant_id and dedupe_key = p_dedupe_key",
-    ),
+    *QUEUE_STATEMENTS,
     Statement(
         "stamp",
         "outbox_pkey",

@@ -68,6 +68,7 @@ WORKER = GATEWAY | {
     "hold_provider_ids",
     "insert_messages",
     "is_newer_name",
+    "is_paused",
     "is_unread",
     "join_orphans",
     "joined_profile",
@@ -86,6 +87,9 @@ WORKER = GATEWAY | {
     "next_ready_at",
     "note_inbox",
     "open_epochs",
+    "park_lanes",
+    "park_messages",
+    "pause",
     "prepare_partitions",
     "process_deliveries",
     "promote",
@@ -101,6 +105,8 @@ WORKER = GATEWAY | {
     "reject_items",
     "release",
     "resolve_contacts",
+    "resume",
+    "resume_due",
     "set_reopen_hours",
     "settle",
     "settle_and_claim",
@@ -113,6 +119,7 @@ WORKER = GATEWAY | {
     "touch_conversations",
     "trim_streams",
     "unknown_messages",
+    "unpark",
     "unprocessed_items",
     "unregister_worker",
     "update_contacts",
@@ -128,7 +135,7 @@ OWNER = WORKER | {
 }
 FUNCTIONS = {"chatsync_gateway": GATEWAY, "chatsync_worker": WORKER, "chatsync_owner": OWNER}
 
-QUEUE = {"message_queue", "queue_lanes", "lane_turns", "workers"}
+QUEUE = {"message_queue", "queue_lanes", "queue_limits", "lane_turns", "workers"}
 INBOX = {
     "contact_identities",
     "contacts",

@@ -28,6 +28,7 @@ HIDDEN = {
     "outbox",
     "processed_items",
     "queue_lanes",
+    "queue_limits",
 }
 
 
@@ -50,6 +51,7 @@ def filled(shared: Connections) -> Connections:
             "select chatsync.reject_delivery(%s, %s, 'c', 'delivery', 'x', null, 'bad')",
             [tenant, inbox],
         )
+        owner.execute("select chatsync.pause('outbound', %s)", [tenant])
         identity = {"scope": "tenant", "kind": "phone", "value": "1"}
         item = {"tenant_id": tenant, "inbox_id": inbox, "correlation_id": "c", "metadata": {}}
         item["occurred_at"] = "2026-01-01T00:00:00Z"
