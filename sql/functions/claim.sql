@@ -1,7 +1,7 @@
 -- Taking work: a claim is one short transaction, in READ COMMITTED.
 
--- Called by claim(). Puts messages whose time has come in line; each takes its lane as an enqueue
--- does. A retry with a key needs none of this: its lane's turn waits for it.
+-- Called by claim(). Puts in line whose time has come: lanes that wait for a retry, and messages, each of
+-- which takes its lane as an enqueue does.
 create or replace function chatsync.promote(p_queue text) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -9,6 +9,16 @@ as $$
 declare
   v_due bigint[];
 begin
+  update chatsync.lane_turns
+  set is_waiting = false
+  where turn = any (array(
+    select turn
+    from chatsync.lane_turns
+    where queue = p_queue and lease_id is null and not is_parked and is_waiting
+      and ready_at <= chatsync.now()
+    order by ready_at
+    limit 500
+    for update skip locked));
   select array_agg(d.id) into v_due
   from (
     select id
@@ -56,8 +66,8 @@ begin
         select lane
         from chatsync.lane_turns
         where queue = p_queue and is_suspect = p_is_suspect and lease_id is null
-          and not is_parked and ready_at <= chatsync.now()
-        order by priority desc, ready_at, turn
+          and not is_parked and not is_waiting
+        order by rank, turn
         limit v_turns
         for update skip locked
       ) as t
@@ -136,7 +146,7 @@ begin
         select id
         from chatsync.message_queue
         where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
-        order by priority desc, id
+        order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds', id
         limit p_limit
         for no key update skip locked
       ) as m;
@@ -168,18 +178,22 @@ begin
       select from chatsync.message_queue
       where queue = p_queue
         and (status = 'scheduled' or (status = 'retrying' and ordering_key is null))
-        and scheduled_at <= chatsync.now()),
+        and scheduled_at <= chatsync.now())
+    or exists (
+      select from chatsync.lane_turns
+      where queue = p_queue and lease_id is null and not is_parked and is_waiting
+        and ready_at <= chatsync.now()),
     exists (
       select from chatsync.lane_turns
       where queue = p_queue and is_suspect and lease_id is null and not is_parked
-        and ready_at <= chatsync.now()),
+        and not is_waiting),
     exists (
       select from chatsync.message_queue
       where queue = p_queue and ordering_key is null and status = 'pending' and deaths > 0),
     exists (
       select from chatsync.lane_turns
       where queue = p_queue and not is_suspect and lease_id is null and not is_parked
-        and ready_at <= chatsync.now()),
+        and not is_waiting),
     exists (
       select from chatsync.message_queue
       where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0),
@@ -267,7 +281,7 @@ as $$
         where queue = p_queue
           and (status = 'scheduled' or (status = 'retrying' and ordering_key is null))),
       (select min(ready_at) from chatsync.lane_turns
-        where queue = p_queue and lease_id is null and not is_parked))
+        where queue = p_queue and lease_id is null and not is_parked and is_waiting))
   end
   from chatsync.queue_limits l
   where l.queue = p_queue

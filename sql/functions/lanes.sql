@@ -86,10 +86,11 @@ begin
     where l.lane = any (p_lanes)
   ),
   given as (
-    insert into chatsync.lane_turns (lane, queue, priority, ready_at, is_suspect)
+    insert into chatsync.lane_turns (lane, queue, priority, ready_at, is_suspect, is_waiting)
     select lane, queue, coalesce(priority, 0),
       case when status = 'retrying' then greatest(scheduled_at, chatsync.now()) else chatsync.now() end,
-      coalesce(deaths > 0, false)
+      coalesce(deaths > 0, false),
+      coalesce(status = 'retrying' and scheduled_at > chatsync.now(), false)
     from headed
     where id is not null or not lane = any (coalesce(v_locked, '{}'))
     on conflict (lane) do nothing

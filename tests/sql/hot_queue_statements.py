@@ -23,6 +23,20 @@ QUEUE_STATEMENTS = [
         """,
     ),
     Statement(
+        "promote",
+        "lane_turns_due_idx",
+        QUEUE,
+        """
+        select turn
+        from chatsync.lane_turns
+        where queue = p_queue and lease_id is null and not is_parked and is_waiting
+          and ready_at <= chatsync.now()
+        order by ready_at
+        limit 500
+        for update skip locked
+        """,
+    ),
+    Statement(
         "claim_from_lanes",
         "lane_turns_ready_idx",
         QUEUE | {"p_is_suspect": ("boolean", "false"), "v_turns": ("integer", "16")},
@@ -30,8 +44,8 @@ QUEUE_STATEMENTS = [
         select lane
         from chatsync.lane_turns
         where queue = p_queue and is_suspect = p_is_suspect and lease_id is null
-          and not is_parked and ready_at <= chatsync.now()
-        order by priority desc, ready_at, turn
+          and not is_parked and not is_waiting
+        order by rank, turn
         limit v_turns
         for update skip locked
         """,
@@ -66,7 +80,7 @@ QUEUE_STATEMENTS = [
         select id
         from chatsync.message_queue
         where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
-        order by priority desc, id
+        order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds', id
         limit p_limit
         for no key update skip locked
         """,

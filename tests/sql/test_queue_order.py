@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from conftest import Connections, SyncConnection
-from sql.queue_calls import QUEUE, claim, count, enqueue, labels, register, settle
+from sql.queue_calls import QUEUE, claim, count, enqueue, labels, register, settle, value
 
 pytestmark = pytest.mark.usefixtures("tenant")
 
@@ -140,3 +140,35 @@ def test_enqueueing_outside_read_committed_is_refused(connections: Connections) 
         enqueue(connection, "a", 1)
 
     assert caught.value.sqlstate == "CS003"
+
+
+@pytest.mark.parametrize("key", ["a", None])
+def test_priority_is_a_head_start_of_ten_seconds_a_level(
+    connections: Connections, key: str | None
+) -> None:
+    connection, worker_id = register(connections)
+    for seconds, priority, label in ((0, 0, "patient"), (19, 2, "first"), (21, 2, "late")):
+        connection.execute(
+            "select set_config('chatsync.now', %s, false)", [f"2026-01-01 12:00:{seconds:02}Z"]
+        )
+        enqueue(connection, key and f"{key} {label}", label, p_priority=priority)
+
+    claimed = [labels(claim(connection, worker_id, limit=1)) for _ in range(3)]
+
+    assert claimed == [["first"], ["patient"], ["late"]]
+
+
+def test_a_lane_that_waits_for_its_retry_is_in_no_claims_way(connections: Connections) -> None:
+    connection, worker_id = register(connections)
+    connection.execute("select set_config('chatsync.now', '2026-01-01 12:00Z', false)")
+    enqueue(connection, "a", "retried")
+    claimed = claim(connection, worker_id)
+    failed = [{"id": claimed[0].id, "error": "x", "retryAfterSeconds": 60}]
+    settle(connection, claimed, done=[], failed=failed)
+
+    assert value(connection, "select is_waiting from chatsync.lane_turns") is True
+    assert claim(connection, worker_id) == []
+    due = value(connection, "select chatsync.next_ready_at(%s) = '2026-01-01 12:01Z'", [QUEUE])
+    assert due is True
+    connection.execute("select set_config('chatsync.now', '2026-01-01 12:01Z', false)")
+    assert labels(claim(connection, worker_id)) == ["retried"]
