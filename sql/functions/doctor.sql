@@ -30,6 +30,10 @@ as $$
       'partitions exist for the next three days'),
     ('notifications', pg_notification_queue_usage() < 0.01,
       'the queue of NOTIFY is ' || round((pg_notification_queue_usage() * 100)::numeric, 2) || ' % full')
+  union all
+  select * from chatsync.check_vacuum()
+  union all
+  select * from chatsync.check_indexes()
 $$;
 
-grant execute on function chatsync.doctor() to chatsync_worker, chatsync_gateway;
+grant execute on function chatsync.doctor() to chatsync_worker, chatsync_gateway, chatsync_operator;
