@@ -125,8 +125,13 @@ as $$
     'all ' || count(*))
   from indexes
   union all
-  select 'indexes are used', true, coalesce(
-    'not yet used, for information: ' || string_agg(relname, ', ' order by relname), 'each of them')
+  select 'indexes are used', true, case
+    when (select min(applied_at) from chatsync.schema_ledger) > chatsync.now() - interval '1 day'
+      then 'too early to tell'
+    else coalesce(
+      'not by any query yet, for information: ' || string_agg(relname, ', ' order by relname),
+      'each of them')
+    end
   from indexes
   where is_unused
 $$;

@@ -1,5 +1,20 @@
 -- What operators see besides the views of the queue.
 
+-- Called by `chatsync queue cancel --dry-run`: messages of the queue by their ids.
+create or replace function chatsync.peek_messages(p_ids bigint[])
+returns table (
+  id bigint, queue text, tenant_id text, ordering_key text, message_type text, status text,
+  retry_count integer, created_at timestamptz, correlation_id text, last_error text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select m.id, m.queue, m.tenant_id, m.ordering_key, m.message_type, m.status, m.retry_count,
+    m.created_at, m.correlation_id, m.last_error
+  from chatsync.message_queue m
+  where m.id = any (p_ids)
+  order by m.id
+$$;
+
 -- For operators, and called by `chatsync queue dead`: the newest dead letters of the given kind. The
 -- filters are those of redrive().
 create or replace function chatsync.dead_letters(
@@ -47,6 +62,7 @@ $$;
 
 grant execute on function
   chatsync.dead_letters(text, text, text, timestamptz, timestamptz, text, integer),
+  chatsync.peek_messages(bigint[]),
   chatsync.queue_totals(),
   chatsync.oldest_unstamped()
 to chatsync_operator, chatsync_worker;

@@ -23,8 +23,9 @@ from chatsync.telemetry import logs
 Rows: TypeAlias = list[dict[str, Any]]
 T = TypeVar("T")
 
-# No such role, schema, table, column or function.
-NOT_MIGRATED = frozenset({"22023", "3F000", "42P01", "42703", "42883"})
+# No such schema, table, column or function.
+MIGRATE_FIRST = "run `chatsync migrate` first"
+NOT_MIGRATED = frozenset({"3F000", "42P01", "42703", "42883"})
 
 
 def from_environment(**options: object) -> Settings:
@@ -131,15 +132,16 @@ async def _connect_operator(url: str) -> Connection:
             return await connect(url, "chatsync_operator", name="chatsync cli")
         except psycopg.errors.InsufficientPrivilege:
             return await connect(url, "chatsync_worker", name="chatsync cli")
+    except psycopg.errors.InvalidParameterValue as error:
+        # There is no such role, hence no schema either, or an older one.
+        raise SchemaMismatch(MIGRATE_FIRST) from error
     except psycopg.Error as error:
-        if error.sqlstate in NOT_MIGRATED:
-            raise _told(error) from error
         raise ConfigError(f"cannot use the database: {' '.join(str(error).split())}") from error
 
 
 def _told(error: psycopg.Error) -> Exception:
     if error.sqlstate in NOT_MIGRATED:
-        return SchemaMismatch("run `chatsync migrate` first")
+        return SchemaMismatch(MIGRATE_FIRST)
     known = translated(error)
     if known is not error:
         return known

@@ -40,12 +40,26 @@ def limit(default: int | None, text: str) -> Callable[[Command], Command]:
     return click.option("--limit", default=default, type=click.IntRange(1), help=f"{shown}.")
 
 
+def when(name: str, text: str) -> Callable[[Command], Command]:
+    return click.option(name, type=moment, metavar="WHEN", help=text)
+
+
 def dead_letter_filters(command: Command) -> Command:
     """The filters that `dead`, `redrive` and `purge-dead` have in common."""
     for option in (
         click.option("--correlation-id", metavar="ID", help="Only what came of this webhook."),
-        click.option("--until", type=moment, metavar="WHEN", help="Only what failed before then: a time or an age, as 7d."),
-        click.option("--since", type=moment, metavar="WHEN", help="Only what failed since then: a time or an age, as 2h."),
+        click.option(
+            "--until",
+            type=moment,
+            metavar="WHEN",
+            help="Only what failed before then: a time or an age, as 7d.",
+        ),
+        click.option(
+            "--since",
+            type=moment,
+            metavar="WHEN",
+            help="Only what failed since then: a time or an age, as 2h.",
+        ),
         click.option(
             "--error", "error_like", metavar="PATTERN", help="Only this error; % is anything."
         ),

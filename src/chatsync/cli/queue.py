@@ -6,7 +6,8 @@ import click
 
 from chatsync.cli import options
 from chatsync.cli.context import Rows, ask, operate
-from chatsync.cli.queue_change import cancel, move, purge, purge_dead, redrive, retry
+from chatsync.cli.queue_bulk import move, purge, purge_dead, redrive
+from chatsync.cli.queue_single import cancel, retry
 from chatsync.cli.queue_watch import DEPTH, WORKERS, watch
 from chatsync.cli.table import show, table, to_json
 from chatsync.database import Connection

@@ -26,9 +26,11 @@ def show(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool, nothing:
 
 
 def table(rows: Iterable[Row], columns: Sequence[str]) -> list[str]:
-    """Aligned lines with a heading; numbers stand at the right."""
+    """Aligned lines with a heading; numbers stand at the right, and the last column is not cut."""
     rows = list(rows)
-    cells = [[_cell(row[name]) for name in columns] for row in rows]
+    cells = [
+        [_cell(name, row[name], is_last=name == columns[-1]) for name in columns] for row in rows
+    ]
     heads = [name.replace("_", " ").upper() for name in columns]
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     is_right = [all(_is_number(row[name]) for row in rows) for name in columns]
@@ -52,24 +54,35 @@ def _is_number(value: object) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
-def _cell(value: object) -> str:
+def _cell(name: str, value: object, is_last: bool) -> str:
     match value:
         case None:
             return "-"
         case bool():
             return "yes" if value else "no"
         case int():
-            return f"{value:,}"
+            # An id is copied from here into the next command.
+            return str(value) if name.endswith("id") else f"{value:,}"
         case float():
             return f"{value:,.1f}"
         case timedelta():
             return _duration(value.total_seconds())
+        case Mapping():
+            text = _pairs(cast(Row, value))
         case _:
-            plain = _plain(value)
-            text = plain if isinstance(plain, str) else to_json(plain)
-            # No control character may reach a terminal: errors and payloads come from outside.
-            text = "".join(letter if letter.isprintable() else " " for letter in text).strip()
-            return text if len(text) <= CELL_LETTERS else text[: CELL_LETTERS - 1] + "…"
+            text = str(_plain(value))
+    # No control character may reach a terminal: errors and payloads come from outside.
+    text = "".join(letter if letter.isprintable() else " " for letter in text).strip()
+    return text if is_last or len(text) <= CELL_LETTERS else text[: CELL_LETTERS - 1] + "…"
+
+
+def _pairs(value: Row) -> str:
+    """What is known of it, as name=value; a string is quoted where it has spaces."""
+    known = ((name, each) for name, each in value.items() if each not in (None, {}, []))
+    return " ".join(
+        f"{name}={each if isinstance(each, str) and ' ' not in each else to_json(each)}"
+        for name, each in known
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -1,17 +1,14 @@
-"""Commands that change the queue: retry, cancel, move, redrive, purge, purge-dead.
+"""Commands that change many messages of the queue: move, redrive, purge, purge-dead.
 
-What takes many messages needs a filter, says how many it would take, and asks. It goes in chunks,
-each a transaction of its own: producers and workers are not held up, and an interruption keeps
-what was done.
+They say how many they would take, and ask; what throws away needs a filter. They go in chunks, each
+a transaction of its own: nobody is held up for long, and an interruption keeps what was done.
 """
 
-import sys
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, LiteralString
 
 import click
-import psycopg
 
 from chatsync.cli import options
 from chatsync.cli.context import Rows, ask, operate
@@ -22,7 +19,6 @@ from chatsync.database import Connection
 CHUNK = 500
 # A look at what would be taken stops counting here.
 COUNTED = 100_000
-IN_HAND = "CS005"  # A worker has the message.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,26 +39,6 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Single:
-    """A change of one message, by its id."""
-
-    text: LiteralString
-    done: str
-    otherwise: str
-    reason: str | None = None
-
-    async def take(self, connection: Connection, message_id: int) -> str | None:
-        """Why it was not done, or None when it was."""
-        try:
-            rows = await ask(connection, self.text, {"id": message_id, "reason": self.reason})
-        except psycopg.Error as error:
-            if error.sqlstate != IN_HAND:
-                raise
-            return error.diag.message_primary
-        return None if rows[0]["is_done"] else self.otherwise
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Manner:
     """How the operator wants it done."""
 
@@ -70,40 +46,6 @@ class Manner:
     is_dry_run: bool
     is_sure: bool
     as_json: bool
-
-
-@click.command()
-@click.argument("ids", metavar="ID...", type=int, nargs=-1, required=True)
-@options.as_json
-def retry(ids: tuple[int, ...], as_json: bool) -> None:
-    """Run messages now that wait for a later time."""
-    single = Single(
-        text="select chatsync.retry_message(%(id)s) as is_done",
-        done="runs now",
-        otherwise="is gone, or in line already",
-    )
-    _each(ids, single, as_json=as_json)
-
-
-@click.command()
-@click.argument("ids", metavar="ID...", type=int, nargs=-1, required=True)
-@click.option("--reason", required=True, help="Why; the dead letter keeps it.")
-@options.dry_run
-@options.yes
-@options.as_json
-def cancel(ids: tuple[int, ...], reason: str, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Take messages out of the queue, to the dead letters; what waits behind them goes on."""
-    if dry_run:
-        click.echo(f"would cancel {len(ids):,} messages")
-        return
-    options.confirm(f"cancel {len(ids):,} messages?", is_sure=yes)
-    single = Single(
-        text="select chatsync.cancel_message(%(id)s, %(reason)s) as is_done",
-        reason=reason,
-        done="is a dead letter now",
-        otherwise="is gone",
-    )
-    _each(ids, single, as_json=as_json)
 
 
 @click.command()
@@ -132,9 +74,7 @@ def move(source: str, target: str, tenant_id: str | None, **how: Any) -> None:
 
 @click.command()
 @options.dead_letter_filters
-@click.option(
-    "--id", "ids", type=int, multiple=True, help="Only this dead letter, or these."
-)
+@click.option("--id", "ids", type=int, multiple=True, help="Only this dead letter, or these.")
 @options.everything
 @options.limit(None, "So many at most")
 @options.dry_run
@@ -171,7 +111,7 @@ def redrive(
 @click.command()
 @click.argument("queue")
 @options.tenant
-@click.option("--before", type=options.moment, metavar="WHEN", help="Only older ones: a time or an age, as 7d.")
+@options.when("--before", "Only what was enqueued before then: a time, or an age as 7d.")
 @options.everything
 @options.limit(None, "So many at most")
 @options.dry_run
@@ -284,19 +224,3 @@ def _count(rows: Rows) -> int:
 def _amount(rows: Rows) -> str:
     count = _count(rows)
     return f"{count:,}{' or more' if count >= COUNTED else ''}"
-
-
-def _each(ids: tuple[int, ...], single: Single, *, as_json: bool) -> None:
-    """Change messages one by one; what cannot be changed is named and stops no other."""
-
-    async def work(connection: Connection) -> list[dict[str, Any]]:
-        return [{"id": each, "refusal": await single.take(connection, each)} for each in ids]
-
-    outcomes = operate(work)
-    if as_json:
-        click.echo(to_json(outcomes))
-    for outcome in () if as_json else outcomes:
-        refusal = outcome["refusal"]
-        click.echo(f"{outcome['id']}: {refusal or single.done}", err=refusal is not None)
-    if any(outcome["refusal"] for outcome in outcomes):
-        sys.exit(1)
