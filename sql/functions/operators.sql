@@ -28,10 +28,10 @@ begin
     return left(p_payload::text, 200);
   end if;
   -- The cut may have gone through a character.
-  for v_missing in 0..3 loop
+  for v_missing in 0..case when length(p_body) > 800 then 3 else 0 end loop
     begin
       return regexp_replace(
-        left(convert_from(substr(v_head, 1, greatest(length(v_head) - v_missing, 0)), 'UTF8'), 200),
+        left(convert_from(substr(v_head, 1, length(v_head) - v_missing), 'UTF8'), 200),
         '[\x01-\x1f\x7f-\x9f]', ' ', 'g');
     exception when character_not_in_repertoire or untranslatable_character then
       null;

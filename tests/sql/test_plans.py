@@ -8,7 +8,12 @@ from sql.hot_statements import STATEMENTS
 from sql.planning import Statement, indexes, large_tables_scanned, plan
 
 # Made for what is not written yet, or for uniqueness alone.
-NOT_READ = {"failed_messages_recent_idx", "inbox_notices_recent_idx", "messages_client_id_idx"}
+NOT_READ = {
+    "failed_messages_correlation_idx",
+    "failed_messages_recent_idx",
+    "inbox_notices_recent_idx",
+    "messages_client_id_idx",
+}
 
 ROWS = """
 select chatsync.create_tenant(t) from unnest(array['t1', 't2']) as t;
