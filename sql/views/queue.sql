@@ -10,7 +10,7 @@ with counted as (
     count(*) filter (where m.status = 'processing') as processing,
     count(*) filter (where m.status = 'retrying') as retrying,
     -- A message that waits for its time is not late, however long ago it was made.
-    min(greatest(m.created_at, m.scheduled_at)) filter (
+    min(least(greatest(m.created_at, m.scheduled_at), chatsync.now())) filter (
       where m.status <> 'processing'
         and (m.status = 'pending' or m.scheduled_at <= chatsync.now())
         and (t.turn is null or (t.lease_id is null and t.ready_at <= chatsync.now()))
@@ -35,7 +35,7 @@ select
   coalesce(c.processing, 0) as processing,
   coalesce(c.retrying, 0) as retrying,
   coalesce(d.dead, 0) as dead,
-  greatest(chatsync.now() - c.claimable_since, interval '0') as oldest_claimable,
+  chatsync.now() - c.claimable_since as oldest_claimable,
   coalesce(t.lanes, 0) as lanes,
   coalesce(t.free_lanes, 0) as free_lanes
 from counted c

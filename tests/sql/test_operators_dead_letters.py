@@ -1,6 +1,5 @@
 """Dead letters: back into the queue as they were, or away for good."""
 
-import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
@@ -20,7 +19,9 @@ def operator(connections: Connections) -> SyncConnection:
 
 
 def dead(connection: SyncConnection) -> list[int]:
-    return [row.id for row in rows(connection, "select id from chatsync.failed_messages order by 1")]
+    return [
+        row.id for row in rows(connection, "select id from chatsync.failed_messages order by 1")
+    ]
 
 
 def test_a_redriven_payload_is_the_message_that_it_was(
@@ -30,7 +31,7 @@ def test_a_redriven_payload_is_the_message_that_it_was(
     named = {"p_priority": 7, "p_max_retries": 2, "p_correlation_id": "corr", "p_inbox_id": 5}
     first = enqueue(connection, "a", "x", **named, p_metadata=Jsonb({"trace": [1]}))
     (claimed,) = claim(connection, worker_id)
-    failure = {"id": first, "error": "gone", "isPermanent": True}
+    failure: dict[str, object] = {"id": first, "error": "gone", "isPermanent": True}
     settle(connection, [claimed], done=[], failed=[failure])
     (failed_id,) = dead(owner)
 
@@ -211,79 +212,6 @@ def test_a_dry_run_lists_and_changes_nothing(
     assert dead(owner) == before
     for table in ("message_queue", "queue_lanes", "lane_turns"):
         assert count(owner, table) == 0
-
-
-@pytest.mark.parametrize("function", ["redrive", "purge_dead_letters"])
-@pytest.mark.parametrize("arguments", ["", "p_limit => 5", "p_dry_run => true"])
-def test_a_filter_is_required(operator: SyncConnection, function: str, arguments: str) -> None:
-    with pytest.raises(psycopg.DatabaseError, match="filter") as raised:
-        operator.execute(f"select * from chatsync.{function}({arguments})".encode())
-    assert raised.value.sqlstate == "CS006"
-
-
-FILTERS = [
-    ("p_queue => 'outbound'", {"plain", "late", "other tenant"}),
-    ("p_tenant_id => 't2'", {"other tenant"}),
-    ("p_error_like => 'time%'", {"late"}),
-    ("p_since => '2026-01-02'", {"late"}),
-    ("p_until => '2026-01-02'", {"plain", "other queue", "other tenant"}),
-    ("p_correlation_id => 'c2'", {"other queue"}),
-    ("p_ids => (select array_agg(id) from chatsync.failed_messages where tenant_id = 't2')",
-     {"other tenant"}),
-    ("p_ids => '{}'", set[str]()),
-    ("'outbound', 't1', p_until => '2026-01-02'", {"plain"}),
-]  # fmt: skip
-
-
-@pytest.fixture
-def assorted(operator: SyncConnection, worker: SyncConnection) -> None:
-    for label, queue, tenant, correlation_id, day, error in (
-        ("plain", "outbound", "t1", "c1", 1, "bad"),
-        ("other queue", "other", "t1", "c2", 1, "bad"),
-        ("other tenant", "outbound", "t2", "c3", 1, "bad"),
-        ("late", "outbound", "t1", "c4", 3, "timed out"),
-    ):
-        message_id = value(
-            worker,
-            "select chatsync.enqueue(%s, %s, 'x', %s, p_correlation_id => %s)",
-            [queue, tenant, Jsonb({"label": label}), correlation_id],
-        )
-        operator.execute("select set_config('chatsync.now', %s, false)", [f"2026-01-0{day}"])
-        cancel(operator, message_id, error)
-
-
-@pytest.mark.usefixtures("assorted")
-@pytest.mark.parametrize(("arguments", "expected"), FILTERS)
-def test_a_filter_redrives_what_it_names(
-    operator: SyncConnection, owner: SyncConnection, arguments: str, expected: set[str]
-) -> None:
-    operator.execute(f"select * from chatsync.redrive({arguments})".encode())
-    assert {
-        row.label for row in rows(owner, "select payload ->> 'label' as label from chatsync.message_queue")
-    } == expected
-
-
-@pytest.mark.usefixtures("assorted")
-@pytest.mark.parametrize(
-    ("arguments", "expected"), [*FILTERS, ("p_before => '2026-01-02'", FILTERS[4][1])]
-)
-def test_a_filter_purges_what_it_names(
-    operator: SyncConnection, owner: SyncConnection, arguments: str, expected: set[str]
-) -> None:
-    purged = operator.execute(f"select chatsync.purge_dead_letters({arguments})".encode()).fetchall()
-    left = rows(owner, "select summary ->> 'label' as label from chatsync.failed_messages")
-    everything = {"plain", "late", "other tenant", "other queue"}
-    assert {row.label for row in left} == everything - expected
-    assert purged == [(len(expected),)]
-
-
-@pytest.mark.usefixtures("assorted")
-def test_a_purge_of_dead_letters_stops_at_its_limit(
-    operator: SyncConnection, owner: SyncConnection
-) -> None:
-    before = dead(owner)
-    assert value(operator, "select chatsync.purge_dead_letters('outbound', p_limit => 1)") == 1
-    assert dead(owner) == before[1:]
 
 
 def test_a_redrive_that_is_undone_leaves_the_dead_letter(

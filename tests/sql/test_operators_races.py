@@ -1,4 +1,4 @@
-"""Operators and workers at once, step by step: nobody waits for ever, and no message is stranded."""
+"""Operators and workers at once, step by step: nobody waits for ever, nothing is stranded."""
 
 import psycopg
 import pytest
@@ -89,7 +89,10 @@ def test_a_keyless_message_that_is_being_claimed_is_refused_without_waiting(
 
 @pytest.mark.parametrize("call", [CANCEL, RETRY])
 def test_what_a_settlement_puts_off_is_changed_right_after_it(
-    connections: Connections, operator: SyncConnection, owner: SyncConnection, stepper: Stepper,
+    connections: Connections,
+    operator: SyncConnection,
+    owner: SyncConnection,
+    stepper: Stepper,
     call: str,
 ) -> None:
     # The settlement replaces the turn for which the operator waits.
@@ -236,7 +239,10 @@ def test_a_purge_beside_a_settlement_strands_nothing(
 
 
 def test_a_dead_letter_is_redriven_once_by_two_operators(
-    connections: Connections, operator: SyncConnection, worker: SyncConnection, owner: SyncConnection
+    connections: Connections,
+    operator: SyncConnection,
+    worker: SyncConnection,
+    owner: SyncConnection,
 ) -> None:
     other = connections.open("chatsync_operator")
     other.execute("set lock_timeout = '100ms'")
