@@ -5,10 +5,10 @@ import pytest
 
 from conftest import Connections, SyncConnection
 
-GATEWAY = {
+DOCTOR = {"check_indexes", "check_vacuum", "doctor", "vacuum_pins"}
+GATEWAY = DOCTOR | {
     "can_subscribe",
     "changes",
-    "doctor",
     "enqueue_deliveries",
     "follow_events",
     "get_conversation",
@@ -48,16 +48,24 @@ ANYBODY = {
     "wire_reactions",
     "wire_time",
 }
-OPERATOR = ANYBODY | {
-    "cancel_message",
-    "move_messages",
-    "peek_queue",
-    "purge_dead_letters",
-    "purge_queue",
-    "redrive",
-    "retry_message",
-    "timeline",
-}
+OPERATOR = (
+    ANYBODY
+    | DOCTOR
+    | {
+        "cancel_message",
+        "dead_letters",
+        "move_messages",
+        "oldest_unstamped",
+        "peek_messages",
+        "peek_queue",
+        "purge_dead_letters",
+        "purge_queue",
+        "queue_totals",
+        "redrive",
+        "retry_message",
+        "timeline",
+    }
+)
 PRODUCER = ANYBODY | {"enqueue"}
 READER = ANYBODY
 WORKER = (
@@ -208,7 +216,7 @@ VIEWS = {"queue_blocked", "queue_depth", "queue_workers"}
 # What the three roles besides the processes' may read, as a whole and in parts.
 READABLE = {
     "chatsync_producer": set[str](),
-    "chatsync_operator": QUEUE | VIEWS | {"failed_messages", "queue_policies"},
+    "chatsync_operator": QUEUE | VIEWS | {"failed_messages", "queue_policies", "schema_ledger"},
     "chatsync_reader": VIEWS | {"lane_turns", "queue_lanes", "workers"},
 }
 READABLE_IN_PART = {

@@ -62,7 +62,7 @@ def database(shared: Connections) -> Generator[SyncConnection]:
         worker.execute(
             "insert into chatsync.failed_messages (queue, tenant_id, inbox_id, ordering_key,"
             " correlation_id, message_type, payload, error_message, failed_at)"
-            " values ('inbound', 't1', %s, %s, 'c', 'whatsapp_cloud', '{}', %s, now() - %s::interval)",
+            " values ('inbound', 't1', %s, %s, 'c', 'standard', '{}', %s, now() - %s::interval)",
             [inbox_id, str(inbox_id), error, age],
         )
     worker.execute("update chatsync.message_queue set deaths = 1 where queue = 'outbound'")
@@ -97,14 +97,15 @@ def test_a_query_runs_and_finds_what_it_looks_for(database: SyncConnection, name
 def test_a_command_is_one_that_there_is(line: str) -> None:
     words = shlex.split(line)
     command: click.Command = cli
-    context = click.Context(cli)
+    # With its settings: a command keeps the names of its help from the first time it is read.
+    context = click.Context(cli, **cli.context_settings)
     while isinstance(command, click.Group):
         name = words.pop(0)
         found = command.get_command(context, name)
         assert found is not None, f"there is no command {name}"
         command = found
     # Its arguments and options are read, and nothing is run.
-    command.make_context(command.name, words)
+    command.make_context(command.name, words, parent=context)
 
 
 def test_a_command_that_there_is_not_is_found() -> None:

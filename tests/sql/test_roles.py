@@ -30,6 +30,7 @@ DEFINER_FUNCTIONS = {
     "forget_inbound",
     "hold_lane_of_insert",
     "move_messages",
+    "oldest_unstamped",
     "open_epochs",
     "outbox_waiting",
     "peek_queue",
