@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import pty
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,7 +19,7 @@ from psycopg.conninfo import make_conninfo
 
 from chatsync.cli import main
 from conftest import Connections, SyncConnection
-from service.harness import process, wait_for
+from service.harness import PATIENCE_SECONDS, process, wait_for
 from sql.queue_calls import QUEUE, claim, count, enqueue, register, settle, value
 
 FOREVER = 100_000
@@ -277,12 +279,12 @@ def test_redrive_goes_in_chunks_and_tells_how_far_it_is(
         "insert into chatsync.failed_messages (queue, tenant_id, correlation_id, message_type,"
         " payload, summary, error_message)"
         " select 'outbound', 't1', 'c' || n, 'test', '{}', '{}', 'away'"
-        " from generate_series(1, 1200) as n"
+        " from generate_series(1, 2200) as n"
     )
     said = operator("redrive", "--all", "--yes")
-    assert said.out == "redrove 1,200 dead letters\n"
-    assert said.err.splitlines() == ["redrove 500 so far", "redrove 1,000 so far"]
-    assert (count(worker, "failed_messages"), count(worker, "message_queue")) == (0, 1200)
+    assert said.out == "redrove 2,200 dead letters\n"
+    assert said.err.splitlines() == ["redrove 1,000 so far", "redrove 2,000 so far"]
+    assert (count(worker, "failed_messages"), count(worker, "message_queue")) == (0, 2200)
 
 
 def test_what_cannot_be_redriven_is_told_once(
@@ -399,6 +401,26 @@ def test_watch_draws_tables(operator: Operator, worker: SyncConnection, tenant: 
     assert said.code == 0
     assert said.out.count("CHANGE PER SECOND") == 2
     assert "\x1b" not in said.out, "what is piped is drawn without moving a cursor"
+
+
+def test_watch_draws_over_itself_in_a_terminal(database_url: str) -> None:
+    outside, inside = pty.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "chatsync", "queue", "watch", "--count", "2"],
+            env={**os.environ, "CHATSYNC_DATABASE_URL": database_url},
+            stdout=inside,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0
+        drawn = os.read(outside, 65536).decode()
+    finally:
+        os.close(outside)
+        os.close(inside)
+    assert drawn.count("\x1b[H") == 2, "each look begins at the top"
+    assert drawn.endswith("\x1b[J"), "what a longer look left is cleared"
+    assert "every queue is empty" in drawn
 
 
 def test_a_database_without_the_schema_is_named(

@@ -6,9 +6,11 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from chatsync.cli.manage import doctor
 from conftest import SyncConnection
 
 LATER = "select set_config('chatsync.now', (now() + interval '1 hour')::text, false)"
@@ -163,6 +165,18 @@ def test_an_index_that_could_not_be_made_is_a_finding(
         False,
         "policies_double_idx: drop and make anew",
     )
+
+
+def test_the_command_prints_a_line_a_check_and_fails_with_one(
+    monkeypatch: pytest.MonkeyPatch, database_url: str, owner: SyncConnection
+) -> None:
+    monkeypatch.setenv("CHATSYNC_DATABASE_URL", database_url)
+    owner.execute("alter table chatsync.inboxes no force row level security")
+    result = CliRunner().invoke(doctor)
+    assert result.exit_code == 1
+    assert "ok    schema: up to date" in result.output
+    assert "ok    what pins vacuum: nothing" in result.output
+    assert "FAIL  row-level security: forced on every table with a tenant" in result.output
 
 
 def test_unused_indexes_are_told_and_are_no_finding(worker: SyncConnection) -> None:

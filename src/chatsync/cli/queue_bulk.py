@@ -16,7 +16,7 @@ from chatsync.cli.table import to_json
 from chatsync.database import Connection
 
 # A chunk holds its locks for some tens of milliseconds.
-CHUNK = 500
+CHUNK = 1000
 # A look at what would be taken stops counting here.
 COUNTED = 100_000
 
