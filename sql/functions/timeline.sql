@@ -7,6 +7,7 @@ returns table (
   message_id bigint, conversation_id bigint)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
   select e.tenant_id, e.seq, e.type, e.created_at, e.stamped_at,
     coalesce(e.data #>> '{message,id}', e.data ->> 'messageId')::bigint,
@@ -25,11 +26,13 @@ $$;
 
 -- Everything that is known of one webhook, in order: enqueued, due, attempted, dead_lettered, the
 -- messages, conversations and contacts that its events name as they are now, published, stamped.
--- The log has no order by correlation: p_since spares it the days before.
+-- The log is read through: an index by correlation took a quarter of stamp()'s speed. p_since spares it the
+-- days before.
 create or replace function chatsync.timeline(p_correlation_id text, p_since timestamptz default null)
 returns table (at timestamptz, what text, detail jsonb)
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
   with told as materialized (
     select * from chatsync.correlated_events(p_correlation_id, p_since)
@@ -38,6 +41,11 @@ as $$
     select m.*, jsonb_build_object('id', m.id, 'queue', m.queue) as which
     from chatsync.message_queue m
     where m.correlation_id = p_correlation_id
+  ),
+  died as materialized (
+    select f.*
+    from chatsync.failed_messages f
+    where f.correlation_id = p_correlation_id
   ),
   spoken as materialized (
     select m.*, t.at
@@ -75,8 +83,7 @@ as $$
       'id', f.id, 'queue', f.queue, 'tenantId', f.tenant_id, 'inboxId', f.inbox_id,
       'messageType', f.message_type, 'originalMessageId', f.original_message_id,
       'error', f.error_message, 'attempts', f.failure_count, 'metadata', f.metadata)
-    from chatsync.failed_messages f
-    where f.correlation_id = p_correlation_id
+    from died f
     union all
     select 5, k.contact_id, min(k.at), 'contact', jsonb_build_object(
       'tenantId', k.tenant_id, 'id', k.contact_id, 'name', c.name, 'mergedInto', c.merged_into,

@@ -42,9 +42,7 @@ def watch(interval: float, count: int | None, as_json: bool) -> None:
 
 
 async def _watch(connection: Connection, interval: float, count: int | None, as_json: bool) -> None:
-    ended = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    ended = _ended_by_signal()
     samples: deque[Sample] = deque(maxlen=RATE_SAMPLES)
     looks = 0
     while not ended.is_set():
@@ -58,6 +56,20 @@ async def _watch(connection: Connection, interval: float, count: int | None, as_
             await asyncio.wait_for(ended.wait(), interval)
         except TimeoutError:
             continue
+
+
+def _ended_by_signal() -> asyncio.Event:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def end(number: int) -> None:
+        ended.set()
+        # Where the database does not answer, a second Ctrl-C does not wait for it.
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end, number)
+    return ended
 
 
 async def _look(connection: Connection) -> Sample:
