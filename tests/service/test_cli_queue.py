@@ -269,6 +269,10 @@ def test_redrive_says_what_it_would_do_and_does_it(
     rest = [row["id"] for row in operator("dead", "--json").json]
     assert rest == [second]
     assert third not in rest
+    assert operator("redrive", "--id", first, "--yes").out == "redrove 0 dead letters\n"
+    assert operator("redrive", "--id", first, "--id", second, "--yes", "--json").json == [
+        {"failed_id": second, "new_id": value(worker, "select max(id) from chatsync.message_queue")}
+    ]
 
 
 def test_redrive_goes_in_chunks_and_tells_how_far_it_is(
@@ -359,6 +363,7 @@ def test_timeline_tells_of_one_webhook(
     assert entry["at"].endswith("Z")
     assert entry["detail"]["orderingKey"] == "k"
     assert "orderingKey=k" in operator("timeline", "c-1").out
+    assert operator("timeline", "c-1", "--since", "1h", "--json").json == [entry]
     assert operator("timeline", "c-3").out == "nothing is known of c-3\n"
 
 

@@ -1,5 +1,6 @@
 """The group of queue commands, and those that look: status, blocked, peek, dead, timeline."""
 
+from datetime import datetime
 from typing import Any
 
 import click
@@ -112,13 +113,16 @@ def dead(limit: int, as_json: bool, **filters: Any) -> None:
 
 @queue.command()
 @click.argument("correlation_id")
+@options.when("--since", "It is not older than this: a time, or an age as 2h; found faster.")
 @options.as_json
-def timeline(correlation_id: str, as_json: bool) -> None:
+def timeline(correlation_id: str, since: datetime | None, as_json: bool) -> None:
     """Show all that came of one webhook, in the order of time."""
 
     async def look(connection: Connection) -> Rows:
         return await ask(
-            connection, "select * from chatsync.timeline(p_correlation_id => %s)", [correlation_id]
+            connection,
+            "select * from chatsync.timeline(p_correlation_id => %s, p_since => %s)",
+            [correlation_id, since],
         )
 
     show(
