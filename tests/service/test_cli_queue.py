@@ -473,3 +473,4 @@ def test_help_is_plain_sentences(operator: Operator) -> None:
     ):  # fmt: skip
         assert f"  {name} " in said
         assert operator(name, "-h").code == 0
+    assert "..." not in said.partition("Commands:")[2], "a sentence is cut"

@@ -35,7 +35,7 @@ def queue() -> None:
 @queue.command()
 @options.as_json
 def status(as_json: bool) -> None:
-    """Show how much waits in each queue, and which workers there are."""
+    """Show how much waits in each queue, and who works."""
 
     async def look(connection: Connection) -> tuple[Rows, Rows]:
         return (
@@ -57,7 +57,7 @@ def status(as_json: bool) -> None:
 @options.tenant
 @options.as_json
 def blocked(name: str | None, tenant_id: str | None, as_json: bool) -> None:
-    """Show the ordering keys whose first message holds up the others, and why."""
+    """Show which ordering keys are held up, and why."""
 
     async def look(connection: Connection) -> Rows:
         return await ask(

@@ -57,9 +57,9 @@ class Manner:
 @options.yes
 @options.as_json
 def move(source: str, target: str, tenant_id: str | None, **how: Any) -> None:
-    """Move what waits in one queue to another, key by key; a key that a worker has stays.
+    """Move what waits in one queue to another, key by key.
 
-    Point the producers at the other queue first: what is enqueued meanwhile stays behind.
+    A key that a worker has stays. Point the producers at the other queue first: what is enqueued meanwhile stays behind.
     """
     change = Change(
         text="select chatsync.move_messages(p_from => %(from)s, p_to => %(to)s,"
@@ -120,7 +120,10 @@ def redrive(
 def purge(
     queue: str, tenant_id: str | None, before: datetime | None, is_all: bool, **how: Any
 ) -> None:
-    """Throw away what waits in a queue, for good; what a worker has stays."""
+    """Throw away what waits in a queue, for good.
+
+    What a worker has stays.
+    """
     options.require_filter(tenant_id, before, is_all=is_all)
     change = Change(
         text="select chatsync.purge_queue(p_queue => %(queue)s, p_tenant_id => %(tenant_id)s,"

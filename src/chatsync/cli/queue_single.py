@@ -56,7 +56,10 @@ def retry(ids: tuple[int, ...], as_json: bool) -> None:
 @options.yes
 @options.as_json
 def cancel(ids: tuple[int, ...], reason: str, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Take messages out of the queue, to the dead letters; what waits behind them goes on."""
+    """Make waiting messages dead letters.
+
+    What waits behind them goes on; what a worker has is refused.
+    """
     if dry_run:
         _peek(ids, as_json=as_json)
         return

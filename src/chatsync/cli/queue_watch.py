@@ -33,10 +33,10 @@ Sample: TypeAlias = dict[str, Any]
 @click.option("--count", type=click.IntRange(1), help="Stop after so many looks.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def watch(interval: float, count: int | None, as_json: bool) -> None:
-    """Show the queues and their rates, again and again, until Ctrl-C.
+    """Show queues, rates and workers until Ctrl-C.
 
     Rates are of the last five looks: messages that came, that left the queue (done, dead, cancelled
-    or moved), and that became dead letters.
+    or purged), and that became dead letters.
     """
     operate(lambda connection: _watch(connection, interval, count, as_json))
 
