@@ -262,7 +262,9 @@ def test_redrive_says_what_it_would_do_and_does_it(
     assert "redrive 2 dead letters? [y/N]" in asked.err
     assert count(worker, "message_queue") == 0
 
-    redriven = operator(*matching, "--limit", 1, "--json", "--yes").json
+    some = operator(*matching, "--limit", 1, "--json", "--yes")
+    redriven = some.json
+    assert some.err == "", "it is done, and not on its way"
     assert [row["failed_id"] for row in redriven] == [first]
     assert value(worker, "select id from chatsync.message_queue") == redriven[0]["new_id"]
     assert operator(*matching, answer="y\n").out == "redrove 1 dead letters\n"

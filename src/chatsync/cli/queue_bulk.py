@@ -59,7 +59,8 @@ class Manner:
 def move(source: str, target: str, tenant_id: str | None, **how: Any) -> None:
     """Move what waits in one queue to another, key by key.
 
-    A key that a worker has stays. Point the producers at the other queue first: what is enqueued meanwhile stays behind.
+    A key that a worker has stays. Point the producers at the other queue first: what they enqueue
+    meanwhile stays behind.
     """
     change = Change(
         text="select chatsync.move_messages(p_from => %(from)s, p_to => %(to)s,"
@@ -205,7 +206,7 @@ async def _in_chunks(connection: Connection, change: Change, manner: Manner) -> 
             break
         total += count
         taken += rows
-        if count >= size:
+        if count >= size and total != manner.limit:
             click.echo(f"{change.done} {total:,} so far", err=True)
     return taken
 
