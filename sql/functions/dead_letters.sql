@@ -54,7 +54,9 @@ as $$
     -- What was a payload has a summary with the same text.
     case when d.is_rejected or f.payload is distinct from convert_to(f.summary::text, 'UTF8')
       then f.payload end,
-    f.metadata || jsonb_strip_nulls(jsonb_build_object(
+    case jsonb_typeof(f.metadata)
+      when 'object' then f.metadata else jsonb_build_object('metadata', f.metadata)
+    end || jsonb_strip_nulls(jsonb_build_object(
       -- Redriven twice, it is still the first one's.
       'originalMessageId', coalesce(f.metadata -> 'originalMessageId', to_jsonb(f.original_message_id)),
       'redrivenFrom', f.id,

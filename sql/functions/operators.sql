@@ -41,8 +41,8 @@ begin
 end
 $$;
 
--- What waits in a queue, as it would run: messages with a key in their order, those without by priority,
--- and last what waits for a time. With p_ordering_key, what waits of that key.
+-- What is in a queue, as it runs: first what a worker has, then messages with a key in their order and
+-- those without by priority, and last what waits for a time.
 create or replace function chatsync.peek_queue(
   p_queue text, p_limit integer default 20, p_tenant_id text default null,
   p_ordering_key text default null
@@ -66,7 +66,7 @@ as $$
       ) as t
       where w.queue = p_queue and (p_tenant_id is null or w.tenant_id = p_tenant_id)
         and (p_ordering_key is null or w.ordering_key = p_ordering_key)
-      order by t.is_later, case when t.is_later then w.scheduled_at end,
+      order by w.status <> 'processing', t.is_later, case when t.is_later then w.scheduled_at end,
         case when w.ordering_key is null then -w.priority else 0 end, w.id
       limit p_limit
     ) as f
@@ -74,7 +74,7 @@ as $$
   join chatsync.message_queue m on m.id = o.id
   order by o.position
 $$;
-comment on function chatsync.peek_queue is 'What waits in a queue, in the order in which it would run.';
+comment on function chatsync.peek_queue is 'What is in a queue, in the order in which it runs.';
 
 -- Called with one message that is to change. Its lane is held with its turn, so that no claim and no
 -- settlement is under way in it; p_id is null when the message is gone. The caller lets the lane go.

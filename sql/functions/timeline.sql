@@ -10,8 +10,10 @@ set search_path = pg_catalog, pg_temp
 set jit = off
 as $$
   select e.tenant_id, e.seq, e.type, e.created_at, e.stamped_at,
-    coalesce(e.data #>> '{message,id}', e.data ->> 'messageId')::bigint,
-    coalesce(e.data #>> '{conversation,id}', e.data ->> 'conversationId')::bigint
+    -- Others publish events as well, with ids of their own.
+    substring(coalesce(e.data #>> '{message,id}', e.data ->> 'messageId') from '^\d{1,18}$')::bigint,
+    substring(
+      coalesce(e.data #>> '{conversation,id}', e.data ->> 'conversationId') from '^\d{1,18}$')::bigint
   from (
     select l.tenant_id, l.seq, l.type, l.created_at, l.stamped_at, l.data
     from chatsync.event_log l

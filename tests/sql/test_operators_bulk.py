@@ -194,6 +194,22 @@ def test_a_purge_takes_all_that_waits_and_never_what_a_worker_has(
         assert count(owner, table) == 0
 
 
+def test_a_purge_behind_a_batch_leaves_the_lane_to_its_worker(
+    connections: Connections, operator: SyncConnection, owner: SyncConnection
+) -> None:
+    connection, worker_id = register(connections)
+    for label in ("claimed", "purged", "kept"):
+        enqueue(connection, "a", label)
+    claimed = claim(connection, worker_id, limit=1)
+
+    assert purge(operator, limit=1) == 1
+
+    assert claim(connection, worker_id) == []
+    settle(connection, claimed)
+    assert labels(claim(connection, worker_id)) == ["kept"]
+    assert_no_lane_is_stranded(owner)
+
+
 def test_a_purge_of_a_blocking_head_lets_the_next_run(
     connections: Connections, operator: SyncConnection, owner: SyncConnection
 ) -> None:

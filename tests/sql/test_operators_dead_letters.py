@@ -214,6 +214,24 @@ def test_a_dry_run_lists_and_changes_nothing(
         assert count(owner, table) == 0
 
 
+@pytest.mark.parametrize("metadata", [[], [1], "text", None])
+def test_metadata_of_any_kind_goes_along(
+    operator: SyncConnection, owner: SyncConnection, metadata: object
+) -> None:
+    owner.execute(
+        "insert into chatsync.message_queue"
+        " (queue, tenant_id, message_type, correlation_id, metadata)"
+        " values ('q', 't1', 'x', 'c', %s)",
+        [Jsonb(metadata)],
+    )
+    cancel(operator, waiting(owner, "q")[0])
+
+    ((redriven_from, _),) = operator.execute(REDRIVE, ["q"]).fetchall()
+
+    kept = value(owner, "select metadata from chatsync.message_queue")
+    assert (kept["metadata"], kept["redrivenFrom"]) == (metadata, redriven_from)
+
+
 def test_a_redrive_that_is_undone_leaves_the_dead_letter(
     operator: SyncConnection, worker: SyncConnection, owner: SyncConnection
 ) -> None:

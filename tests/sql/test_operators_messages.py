@@ -101,6 +101,7 @@ def test_a_message_behind_a_batch_may_be_cancelled(
     claimed = claim(connection, worker_id, limit=1)
 
     assert cancel(operator, claimed[0].id + 1) is True
+    assert claim(connection, worker_id) == []
     settle(connection, claimed)
 
     assert labels(claim(connection, worker_id)) == ["kept"]
@@ -199,6 +200,8 @@ def test_peeking_shows_what_runs_first(
     connection, worker_id = register(connections)
     enqueue_backing_off(connection, worker_id, "a", "head")
     enqueue_backing_off(connection, worker_id, None, "later")
+    enqueue(worker, None, "claimed")
+    assert len(claim(connection, worker_id)) == 1
     for label, named in (
         ("tomorrow", {"p_scheduled_at": "2998-01-01T00:00:00Z"}),
         ("second", {}),
@@ -212,9 +215,10 @@ def test_peeking_shows_what_runs_first(
 
     assert [row.preview for row in shown] == [
         f'{{"label": "{label}"}}'
-        for label in ("high", "head", "second", "low", "later", "soon", "tomorrow")
+        for label in ("claimed", "high", "head", "second", "low", "later", "soon", "tomorrow")
     ]
-    assert (shown[1].status, shown[1].last_error, shown[1].retry_count) == ("retrying", "busy", 1)
+    assert (shown[0].status, shown[2].status) == ("processing", "retrying")
+    assert (shown[2].last_error, shown[2].retry_count) == ("busy", 1)
     of_key = rows(
         operator, "select * from chatsync.peek_queue(%s, 2, 't1', p_ordering_key => 'a')", QUEUE
     )

@@ -98,6 +98,17 @@ def test_attempts_and_dead_letters_are_told_in_order(
     assert (again.what, again.detail["metadata"]["originalMessageId"]) == ("enqueued", message_id)
 
 
+def test_events_of_other_programs_are_told_whatever_they_name(
+    worker: SyncConnection, operator: SyncConnection
+) -> None:
+    for data in ('{"messageId": "abc", "conversation": {"id": "1e9"}}', "[]", '"x"'):
+        worker.execute("select chatsync.publish('t1', array['x'], 'theirs', %s, 'c')", [data])
+
+    told = rows(operator, TIMELINE, "c")
+
+    assert [(row.what, row.detail["messageId"]) for row in told] == [("published", None)] * 3
+
+
 def test_what_is_older_than_asked_for_is_left_out(
     worker: SyncConnection, operator: SyncConnection
 ) -> None:
