@@ -179,6 +179,17 @@ def test_the_command_prints_a_line_a_check_and_fails_with_one(
     assert "FAIL  row-level security: forced on every table with a tenant" in result.output
 
 
+def test_a_health_check_looks_at_the_setup_alone(
+    monkeypatch: pytest.MonkeyPatch, database_url: str, worker: SyncConnection
+) -> None:
+    monkeypatch.setenv("CHATSYNC_DATABASE_URL", database_url)
+    result = CliRunner().invoke(doctor, ["--setup"])
+    assert "ok    days of the log" in result.output
+    assert "what pins vacuum" not in result.output
+    checks = {row[0] for row in worker.execute('select "check" from chatsync.check_setup()')}
+    assert checks < findings(worker).keys()
+
+
 def test_unused_indexes_are_told_and_are_no_finding(worker: SyncConnection) -> None:
     assert findings(worker)["indexes are used"] == (True, "too early to tell")
     worker.execute("select set_config('chatsync.now', (now() + interval '2 days')::text, false)")

@@ -5,7 +5,7 @@ import pytest
 
 from conftest import Connections, SyncConnection
 
-DOCTOR = {"check_indexes", "check_vacuum", "doctor", "vacuum_pins"}
+DOCTOR = {"check_indexes", "check_setup", "check_vacuum", "doctor", "vacuum_pins"}
 GATEWAY = DOCTOR | {
     "can_subscribe",
     "changes",

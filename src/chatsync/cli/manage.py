@@ -20,7 +20,8 @@ def migrate() -> None:
 
 
 @click.command()
-def doctor() -> None:
+@click.option("--setup", "is_setup", is_flag=True, help="Only how it is set up: a health check.")
+def doctor(is_setup: bool) -> None:
     """Check the database and say what is wrong."""
     settings = settings_here()
     url = settings.require_database_url()
@@ -28,7 +29,7 @@ def doctor() -> None:
     click.echo(
         _line(not waiting, "schema", f"{len(waiting)} files to apply" if waiting else "up to date")
     )
-    found = [] if waiting else operate(_examine)
+    found = [] if waiting else operate(_examine_setup if is_setup else _examine)
     for each in found:
         click.echo(_line(each["is_ok"], each["check"], each["detail"]))
     if waiting or not all(each["is_ok"] for each in found):
@@ -37,6 +38,10 @@ def doctor() -> None:
 
 async def _examine(connection: Connection) -> Rows:
     return await ask(connection, "select * from chatsync.doctor()")
+
+
+async def _examine_setup(connection: Connection) -> Rows:
+    return await ask(connection, "select * from chatsync.check_setup()")
 
 
 @click.command()
