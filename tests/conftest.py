@@ -44,7 +44,11 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
             tmp_path_factory.mktemp("postgres"),
             bin_dir=Path(bin_dir) if bin_dir else None,
             # Nothing of a test run is worth keeping, and crash tests start their own server.
-            settings={"fsync": "off", "max_connections": "200"},
+            settings={
+                "fsync": "off",
+                "max_connections": "200",
+                "max_prepared_transactions": "5",
+            },
         ) as server:
             try:
                 yield server.url

@@ -1,5 +1,6 @@
--- What may be wrong with this database: one row a check, for `chatsync doctor` and for psql.
-create or replace function chatsync.doctor()
+-- Called by doctor(), and by `chatsync doctor --setup` as a health check: how the database is set up,
+-- which no load and no forgotten session changes.
+create or replace function chatsync.check_setup()
 returns table ("check" text, is_ok boolean, detail text)
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -27,9 +28,24 @@ as $$
       'forced on every table with a tenant'),
     ('days of the log', to_regclass(
         'chatsync.event_log_' || to_char((chatsync.now() at time zone 'UTC')::date + 3, 'YYYYMMDD')) is not null,
-      'partitions exist for the next three days'),
-    ('notifications', pg_notification_queue_usage() < 0.01,
-      'the queue of NOTIFY is ' || round((pg_notification_queue_usage() * 100)::numeric, 2) || ' % full')
+      'partitions exist for the next three days')
 $$;
 
-grant execute on function chatsync.doctor() to chatsync_worker, chatsync_gateway;
+-- What may be wrong with this database: one row a check, for `chatsync doctor` and for psql.
+create or replace function chatsync.doctor()
+returns table ("check" text, is_ok boolean, detail text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select * from chatsync.check_setup()
+  union all
+  select 'notifications', pg_notification_queue_usage() < 0.01,
+    'the queue of NOTIFY is ' || round((pg_notification_queue_usage() * 100)::numeric, 2) || ' % full'
+  union all
+  select * from chatsync.check_vacuum()
+  union all
+  select * from chatsync.check_indexes()
+$$;
+
+grant execute on function chatsync.check_setup(), chatsync.doctor()
+to chatsync_worker, chatsync_gateway, chatsync_operator;

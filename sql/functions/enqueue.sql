@@ -1,7 +1,7 @@
 -- Ways into the queue. Any SQL client may also insert into message_queue.
 
 -- Adds one message and returns its id; with a dedupe key that is already waiting, the first one's id.
--- Raises CS003 outside READ COMMITTED.
+-- A producer may look for that one here alone, hence security definer. Raises CS003 outside READ COMMITTED.
 create or replace function chatsync.enqueue(
   p_queue text,
   p_tenant_id text,
@@ -16,7 +16,7 @@ create or replace function chatsync.enqueue(
   p_inbox_id bigint default null,
   p_max_retries integer default 5
 ) returns bigint
-language plpgsql
+language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 as $$
@@ -107,7 +107,7 @@ $$;
 
 grant execute on function
   chatsync.enqueue(text, text, text, jsonb, text, text, smallint, timestamptz, text, jsonb, bigint, integer)
-to chatsync_worker;
+to chatsync_producer, chatsync_worker;
 grant execute on function
   chatsync.enqueue_deliveries(bigint[], text[], bytea[], jsonb[], integer),
   chatsync.reject_delivery(text, bigint, text, text, bytea, jsonb, text, jsonb)

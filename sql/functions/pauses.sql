@@ -161,9 +161,11 @@ end
 $$;
 
 grant execute on function
-  chatsync.is_paused(text, text, bigint, text),
   chatsync.pause(text, text, bigint, text, text, timestamptz),
-  chatsync.resume(text, text, bigint, text),
+  chatsync.resume(text, text, bigint, text)
+to chatsync_operator, chatsync_worker;
+grant execute on function
+  chatsync.is_paused(text, text, bigint, text),
   chatsync.resume_due(text),
   chatsync.unpark(text),
   chatsync.park_lanes(text, text[]),

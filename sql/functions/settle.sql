@@ -101,9 +101,10 @@ as $$
   )
   insert into chatsync.failed_messages (
     original_message_id, queue, tenant_id, inbox_id, correlation_id, message_type, ordering_key,
-    payload, summary, error_message, failure_count, metadata)
+    payload, summary, error_message, failure_count, metadata, priority, max_retries)
   select id, queue, tenant_id, inbox_id, correlation_id, message_type, ordering_key,
-    coalesce(body, convert_to(payload::text, 'UTF8')), payload, p_error, retry_count, metadata
+    coalesce(body, convert_to(payload::text, 'UTF8')), payload, p_error, retry_count, metadata,
+    priority, max_retries
   from deleted
 $$;
 

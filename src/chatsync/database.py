@@ -18,7 +18,14 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from chatsync.errors import ConfigError, DatabaseUnavailable, LeaseLost
 
-Role: TypeAlias = Literal["chatsync_gateway", "chatsync_worker", "chatsync_owner"]
+Role: TypeAlias = Literal[
+    "chatsync_gateway",
+    "chatsync_worker",
+    "chatsync_producer",
+    "chatsync_operator",
+    "chatsync_reader",
+    "chatsync_owner",
+]
 Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
 Row: TypeAlias = tuple[Any, ...]
 

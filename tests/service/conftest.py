@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator, Generator
 
 import pytest
 
+from conftest import SyncConnection
+from service.command_line import Operator
 from service.harness import Gateway, create_inbox, running_gateway, settings_for
 
 # They assert on behalf of tests, and are to say as much as a test does when they fail.
@@ -15,6 +17,20 @@ pytest.register_assert_rewrite("service.recorded", "service.screen", "service.se
 def inbox_id(database_url: str) -> int:
     """The inbox of number 100 in the tenant t1."""
     return create_inbox(database_url)
+
+
+@pytest.fixture
+def operator(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Operator:
+    return Operator(database_url, monkeypatch, capsys)
+
+
+@pytest.fixture
+def tenant(worker: SyncConnection) -> str:
+    """The tenant t1."""
+    worker.execute("select chatsync.create_tenant('t1')")
+    return "t1"
 
 
 @pytest.fixture

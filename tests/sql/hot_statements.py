@@ -185,6 +185,17 @@ STATEMENTS = [
         """,
     ),
     Statement(
+        "timeline",
+        "failed_messages_correlation_idx",
+        {"p_correlation_id": ("text", "'c7'")},
+        """
+        select f.*
+        from chatsync.failed_messages f
+        where f.correlation_id = p_correlation_id
+        """,
+        role="chatsync_owner",
+    ),
+    Statement(
         "resolve_inboxes",
         "inboxes_account_idx",
         {

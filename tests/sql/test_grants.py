@@ -5,10 +5,10 @@ import pytest
 
 from conftest import Connections, SyncConnection
 
-GATEWAY = {
+DOCTOR = {"check_indexes", "check_setup", "check_vacuum", "doctor", "vacuum_pins"}
+GATEWAY = DOCTOR | {
     "can_subscribe",
     "changes",
-    "doctor",
     "enqueue_deliveries",
     "follow_events",
     "get_conversation",
@@ -37,103 +37,154 @@ GATEWAY = {
     "wire_reactions",
     "wire_time",
 }
-WORKER = GATEWAY | {
-    "adopt_inbox",
-    "adopted_orphans",
-    "amend_message",
-    "apply_amendments",
-    "apply_inbound",
-    "apply_inbound_and_settle",
-    "apply_inbox_news",
-    "apply_late",
-    "apply_reads",
-    "apply_replies",
-    "apply_statuses",
-    "call_rank",
-    "claim",
-    "claim_from_lanes",
-    "claim_keyless",
-    "contacts_to_merge",
-    "conversation_news",
-    "create_inbox",
-    "create_tenant",
-    "dead_letter",
-    "drop_partitions",
-    "drop_processed_items",
-    "enqueue",
-    "forget_inbound",
-    "heartbeat",
-    "hold_conversations",
-    "hold_lanes",
-    "hold_provider_ids",
-    "insert_messages",
-    "is_newer_name",
-    "is_paused",
-    "is_unread",
-    "join_orphans",
-    "joined_profile",
-    "lane",
-    "let_lanes_go",
-    "lock_open_conversations",
-    "look_for_work",
-    "look_up_contacts",
-    "make_contacts",
-    "make_conversations",
-    "mark_read",
-    "merge_contacts",
-    "merge_known_contacts",
-    "merge_open_conversations",
-    "move_connection",
-    "next_ready_at",
-    "note_inbox",
-    "open_epochs",
-    "park_lanes",
-    "park_messages",
-    "pause",
-    "prepare_partitions",
-    "process_deliveries",
-    "promote",
-    "publish",
-    "publish_changed_messages",
-    "publish_contacts",
-    "publish_inbox",
-    "publish_statuses",
-    "publish_stored",
-    "reap",
-    "refresh_statistics",
-    "register_worker",
-    "reject_items",
-    "release",
-    "resolve_contacts",
-    "resume",
-    "resume_due",
-    "set_reopen_hours",
-    "settle",
-    "settle_and_claim",
-    "settle_failed",
-    "show_qrcode",
-    "store_messages",
-    "sweep_lanes",
-    "take_last_conversations",
-    "told_contacts",
-    "touch_conversations",
-    "trim_streams",
-    "unknown_messages",
-    "unpark",
-    "unprocessed_items",
-    "unregister_worker",
-    "update_contacts",
-    "worker_lock_class",
+# What any role may call: what views and defaults stand on.
+ANYBODY = {
+    "now",
+    "ring",
+    "status_rank",
+    "wire_conversation",
+    "wire_message",
+    "wire_profile",
+    "wire_reactions",
+    "wire_time",
 }
+OPERATOR = (
+    ANYBODY
+    | DOCTOR
+    | {
+        "cancel_message",
+        "dead_letters",
+        "move_messages",
+        "oldest_unstamped",
+        "pause",
+        "peek_messages",
+        "peek_queue",
+        "purge_dead_letters",
+        "purge_queue",
+        "queue_totals",
+        "redrive",
+        "resume",
+        "retry_message",
+        "timeline",
+    }
+)
+PRODUCER = ANYBODY | {"enqueue"}
+READER = ANYBODY
+WORKER = (
+    GATEWAY
+    | OPERATOR
+    | {
+        "adopt_inbox",
+        "adopted_orphans",
+        "amend_message",
+        "apply_amendments",
+        "apply_inbound",
+        "apply_inbound_and_settle",
+        "apply_inbox_news",
+        "apply_late",
+        "apply_reads",
+        "apply_replies",
+        "apply_statuses",
+        "call_rank",
+        "claim",
+        "claim_from_lanes",
+        "claim_keyless",
+        "contacts_to_merge",
+        "conversation_news",
+        "create_inbox",
+        "create_tenant",
+        "dead_letter",
+        "drop_partitions",
+        "drop_processed_items",
+        "enqueue",
+        "forget_inbound",
+        "heartbeat",
+        "hold_conversations",
+        "hold_lanes",
+        "hold_provider_ids",
+        "insert_messages",
+        "is_newer_name",
+        "is_paused",
+        "is_unread",
+        "join_orphans",
+        "joined_profile",
+        "lane",
+        "let_lanes_go",
+        "lock_open_conversations",
+        "look_for_work",
+        "look_up_contacts",
+        "make_contacts",
+        "make_conversations",
+        "mark_read",
+        "merge_contacts",
+        "merge_known_contacts",
+        "merge_open_conversations",
+        "move_connection",
+        "next_ready_at",
+        "note_inbox",
+        "open_epochs",
+        "park_lanes",
+        "park_messages",
+        "prepare_partitions",
+        "process_deliveries",
+        "promote",
+        "publish",
+        "publish_changed_messages",
+        "publish_contacts",
+        "publish_inbox",
+        "publish_statuses",
+        "publish_stored",
+        "reap",
+        "refresh_statistics",
+        "register_worker",
+        "reject_items",
+        "release",
+        "resolve_contacts",
+        "resume_due",
+        "set_reopen_hours",
+        "settle",
+        "settle_and_claim",
+        "settle_failed",
+        "show_qrcode",
+        "store_messages",
+        "sweep_lanes",
+        "take_last_conversations",
+        "told_contacts",
+        "touch_conversations",
+        "trim_streams",
+        "unknown_messages",
+        "unpark",
+        "unprocessed_items",
+        "unregister_worker",
+        "update_contacts",
+        "worker_lock_class",
+    }
+)
 OWNER = WORKER | {
+    "can_be_redriven",
+    "correlated_events",
     "drop_days",
+    "find_dead_letters",
     "hold_lane_of_insert",
+    "hold_message",
+    "hold_turns",
+    "movable_messages",
     "open_epochs_if_moved",
     "prepare_processed_items",
+    "preview",
     "protect_tenant_table",
+    "require_read_committed",
+    "revived",
     "stamping_lock",
 }
-FUNCTIONS = {"chatsync_gateway": GATEWAY, "chatsync_worker": WORKER, "chatsync_owner": OWNER}
+FUNCTIONS = {
+    "chatsync_gateway": GATEWAY,
+    "chatsync_worker": WORKER,
+    "chatsync_producer": PRODUCER,
+    "chatsync_operator": OPERATOR,
+    "chatsync_reader": READER,
+    "chatsync_owner": OWNER,
+}
 
 QUEUE = {"message_queue", "queue_lanes", "queue_limits", "lane_turns", "workers"}
 INBOX = {
@@ -155,6 +206,49 @@ WRITABLE = {
     ("chatsync_worker", "UPDATE"): QUEUE | INBOX | {"inboxes"},
     ("chatsync_worker", "DELETE"): QUEUE | INBOX,
     ("chatsync_worker", "TRUNCATE"): set[str](),
+    ("chatsync_producer", "INSERT"): {"message_queue"},
+    ("chatsync_producer", "UPDATE"): set[str](),
+    ("chatsync_producer", "DELETE"): set[str](),
+    ("chatsync_producer", "TRUNCATE"): set[str](),
+    ("chatsync_operator", "INSERT"): set[str](),
+    ("chatsync_operator", "UPDATE"): set[str](),
+    ("chatsync_operator", "DELETE"): set[str](),
+    ("chatsync_operator", "TRUNCATE"): set[str](),
+    ("chatsync_reader", "INSERT"): set[str](),
+    ("chatsync_reader", "UPDATE"): set[str](),
+    ("chatsync_reader", "DELETE"): set[str](),
+    ("chatsync_reader", "TRUNCATE"): set[str](),
+}
+VIEWS = {"queue_blocked", "queue_depth", "queue_workers"}
+# What the three roles besides the processes' may read, as a whole and in parts.
+READABLE = {
+    "chatsync_producer": set[str](),
+    "chatsync_operator": QUEUE | VIEWS | {"failed_messages", "queue_policies", "schema_ledger"},
+    "chatsync_reader": VIEWS | {"lane_turns", "queue_lanes", "workers"},
+}
+READABLE_IN_PART = {
+    "chatsync_producer": {"message_queue": {"id"}},
+    "chatsync_operator": dict[str, set[str]](),
+    "chatsync_reader": {
+        "failed_messages": {"queue"},
+        "message_queue": {
+            "created_at",
+            "deaths",
+            "id",
+            "inbox_id",
+            "lane_key",
+            "last_error",
+            "lease_id",
+            "ordering_key",
+            "processed_at",
+            "queue",
+            "retry_count",
+            "scheduled_at",
+            "status",
+            "tenant_id",
+            "worker_id",
+        },
+    },
 }
 
 
@@ -194,6 +288,50 @@ def test_each_role_may_write_the_tables_of_the_table_and_no_other(
         [role, privilege],
     ).fetchall()
     assert {row[0] for row in rows} == WRITABLE[role, privilege]
+
+
+@pytest.mark.parametrize("role", READABLE)
+def test_each_role_of_people_may_read_what_the_table_says_and_no_more(
+    catalog: SyncConnection, role: str
+) -> None:
+    whole = catalog.execute(
+        "select relname from pg_class where relnamespace = 'chatsync'::regnamespace"
+        " and relkind in ('r', 'p', 'v') and has_table_privilege(%s, oid, 'select')",
+        [role],
+    ).fetchall()
+    assert {row[0] for row in whole} == READABLE[role]
+    parts: dict[str, set[str]] = {}
+    for table, column in catalog.execute(
+        "select c.relname, a.attname from pg_class c"
+        " join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped"
+        " where c.relnamespace = 'chatsync'::regnamespace and c.relkind in ('r', 'p', 'v')"
+        " and not has_table_privilege(%s, c.oid, 'select')"
+        " and has_column_privilege(%s, c.oid, a.attnum, 'select')",
+        [role, role],
+    ):
+        parts.setdefault(str(table), set()).add(str(column))
+    assert parts == READABLE_IN_PART[role]
+
+
+def test_a_producer_says_what_is_to_be_done_and_not_how_far_it_has_come(
+    catalog: SyncConnection,
+) -> None:
+    rows = catalog.execute(
+        "select attname from pg_attribute"
+        " where attrelid = 'chatsync.message_queue'::regclass and attnum > 0"
+        " and not has_column_privilege('chatsync_producer', attrelid, attnum, 'insert')"
+    ).fetchall()
+    assert {row[0] for row in rows} == {
+        "created_at",
+        "deaths",
+        "id",
+        "lane_key",
+        "last_error",
+        "lease_id",
+        "processed_at",
+        "retry_count",
+        "worker_id",
+    }
 
 
 def test_a_gateway_that_calls_another_roles_function_is_refused(

@@ -97,9 +97,9 @@ def test_migrations_come_before_views_and_functions_and_are_numbered_without_hol
     ]
 
 
-def test_only_the_file_that_makes_the_roles_is_applied_as_the_login() -> None:
+def test_only_the_files_that_make_roles_are_applied_as_the_login() -> None:
     as_login = [file.name for file in files() if file.has_header("as: login")]
-    assert as_login == ["migrations/0001_roles.sql"]
+    assert as_login == ["migrations/0001_roles.sql", "migrations/0009_operators.sql"]
 
 
 def test_a_header_counts_in_the_first_lines_alone() -> None:

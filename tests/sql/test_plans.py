@@ -8,7 +8,11 @@ from sql.hot_statements import STATEMENTS
 from sql.planning import Statement, indexes, large_tables_scanned, plan
 
 # Made for what is not written yet, or for uniqueness alone.
-NOT_READ = {"failed_messages_recent_idx", "inbox_notices_recent_idx", "messages_client_id_idx"}
+NOT_READ = {
+    "failed_messages_recent_idx",
+    "inbox_notices_recent_idx",
+    "messages_client_id_idx",
+}
 
 ROWS = """
 select chatsync.create_tenant(t) from unnest(array['t1', 't2']) as t;
@@ -52,6 +56,9 @@ insert into chatsync.message_queue (
     case when n % 50 = 7 then 1 else 0 end, now() + (n - 2000) * interval '1 s',
     case when n % 10 = 3 then n end, case when n % 10 = 3 then 1 end
   from generate_series(1, 8000) as n;
+insert into chatsync.failed_messages (
+  queue, tenant_id, correlation_id, message_type, error_message)
+  select 'inbound', 't1', 'c' || n, 'x', 'x' from generate_series(1, 4000) as n;
 insert into chatsync.outbox (tenant_id, topics, type, data)
   select 't' || 1 + n % 2, array['x'], 'x', '{}' from generate_series(1, 8000) as n;
 select chatsync.stamp(4000);

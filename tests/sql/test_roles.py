@@ -20,34 +20,60 @@ PUBLIC_FUNCTIONS = {
 }
 DEFINER_FUNCTIONS = {
     "adopt_inbox",
+    "cancel_message",
     "create_inbox",
     "create_tenant",
     "drop_partitions",
     "drop_processed_items",
+    "enqueue",
     "enqueue_deliveries",
     "forget_inbound",
     "hold_lane_of_insert",
+    "move_messages",
+    "oldest_unstamped",
     "open_epochs",
     "outbox_waiting",
     "pause",
+    "peek_queue",
     "prepare_partitions",
+    "purge_dead_letters",
+    "purge_queue",
+    "redrive",
     "refresh_statistics",
     "reject_delivery",
     "resolve_inbox",
     "resolve_inboxes",
     "resume",
+    "retry_message",
     "set_reopen_hours",
     "stamp",
+    "timeline",
     "trim_streams",
 }
 POLICIES = {
-    ("owner_sees_all", "chatsync_owner", "true"),
-    ("worker_sees_all", "chatsync_worker", "true"),
+    ("ALL", "owner_sees_all", "chatsync_owner", "true", None),
+    ("ALL", "worker_sees_all", "chatsync_worker", "true", None),
     (
+        "ALL",
         "gateway_sees_named_tenants",
         "chatsync_gateway",
         "(tenant_id = ANY (string_to_array(NULLIF(current_setting('chatsync.tenants'::text, true),"
         " ''::text), ','::text)))",
+        None,
+    ),
+}
+FOR_PEOPLE = {
+    ("SELECT", "operator_sees_all", "chatsync_operator", "true", None),
+    ("SELECT", "reader_sees_all", "chatsync_reader", "true", None),
+}
+FOR_PRODUCERS = {
+    ("SELECT", "producer_sees_all", "chatsync_producer", "true", None),
+    (
+        "INSERT",
+        "producer_adds",
+        "chatsync_producer",
+        None,
+        "(status = ANY (ARRAY['pending'::text, 'scheduled'::text]))",
     ),
 }
 
@@ -86,20 +112,36 @@ def test_the_look_for_unprotected_tables_finds_one(catalog: SyncConnection) -> N
         assert unprotected(catalog) == {"careless"}
 
 
-def test_tables_with_a_tenant_have_the_three_policies_and_no_other(catalog: SyncConnection) -> None:
+def test_tables_with_a_tenant_have_the_listed_policies_and_no_other(
+    catalog: SyncConnection,
+) -> None:
     tables = names(catalog, f"select relname from ({TENANT_TABLES}) as t")
     found: dict[object, set[tuple[object, ...]]] = {}
     for table, kind, command, *policy in catalog.execute(
         "select tablename, permissive, cmd, policyname, array_to_string(roles, ','), qual,"
         " with_check from pg_policies where schemaname = 'chatsync'"
     ):
-        assert (kind, command, policy.pop()) == ("PERMISSIVE", "ALL", None)
-        found.setdefault(table, set()).add(tuple(policy))
+        assert kind == "PERMISSIVE"
+        found.setdefault(table, set()).add((command, *policy))
 
-    assert found == dict.fromkeys(tables, POLICIES)
+    assert found == dict.fromkeys(tables, POLICIES) | {
+        "message_queue": POLICIES | FOR_PEOPLE | FOR_PRODUCERS,
+        "failed_messages": POLICIES | FOR_PEOPLE,
+        "queue_lanes": POLICIES | FOR_PEOPLE,
+    }
 
 
-@pytest.mark.parametrize("role", ["chatsync_owner", "chatsync_worker", "chatsync_gateway"])
+@pytest.mark.parametrize(
+    "role",
+    [
+        "chatsync_owner",
+        "chatsync_worker",
+        "chatsync_gateway",
+        "chatsync_producer",
+        "chatsync_operator",
+        "chatsync_reader",
+    ],
+)
 def test_no_role_logs_in_or_has_powers_of_its_own(catalog: SyncConnection, role: str) -> None:
     powers = catalog.execute(
         "select rolcanlogin, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication"

@@ -7,6 +7,7 @@ import click
 
 from chatsync import __version__
 from chatsync.cli.manage import doctor, epoch, inbox, migrate, tenant, token
+from chatsync.cli.queue import queue
 from chatsync.cli.run import dev, serve, work
 from chatsync.cli.watch import simulate, tail
 from chatsync.errors import ChatsyncError, ConfigError, SchemaMismatch
@@ -40,6 +41,6 @@ def cli() -> None:
 
 
 for command in (
-    dev, serve, work, migrate, doctor, token, tenant, inbox, epoch, tail, simulate,
+    dev, serve, work, migrate, doctor, token, tenant, inbox, queue, epoch, tail, simulate,
 ):  # fmt: skip
     cli.add_command(command)

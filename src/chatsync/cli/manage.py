@@ -1,11 +1,11 @@
 """Commands that look after a database: migrate, doctor, token, tenant, inbox, epoch."""
 
 import sys
-from typing import Any
 
 import click
 
-from chatsync.cli.context import query, settings_here
+from chatsync.cli.context import Rows, ask, operate, query, settings_here
+from chatsync.database import Connection
 from chatsync.errors import ConfigError
 from chatsync.gateway.auth import ROLES, mint
 from chatsync.migrate import migrate as run_migrations
@@ -20,7 +20,8 @@ def migrate() -> None:
 
 
 @click.command()
-def doctor() -> None:
+@click.option("--setup", "is_setup", is_flag=True, help="Only how it is set up: a health check.")
+def doctor(is_setup: bool) -> None:
     """Check the database and say what is wrong."""
     settings = settings_here()
     url = settings.require_database_url()
@@ -28,11 +29,19 @@ def doctor() -> None:
     click.echo(
         _line(not waiting, "schema", f"{len(waiting)} files to apply" if waiting else "up to date")
     )
-    rows: list[Any] = [] if waiting else query(url, "select * from chatsync.doctor()")
-    for name, is_ok, detail in rows:
-        click.echo(_line(is_ok, name, detail))
-    if waiting or not all(is_ok for _, is_ok, _ in rows):
+    found = [] if waiting else operate(_examine_setup if is_setup else _examine)
+    for each in found:
+        click.echo(_line(each["is_ok"], each["check"], each["detail"]))
+    if waiting or not all(each["is_ok"] for each in found):
         sys.exit(1)
+
+
+async def _examine(connection: Connection) -> Rows:
+    return await ask(connection, "select * from chatsync.doctor()")
+
+
+async def _examine_setup(connection: Connection) -> Rows:
+    return await ask(connection, "select * from chatsync.check_setup()")
 
 
 @click.command()
