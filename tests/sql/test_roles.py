@@ -25,6 +25,7 @@ DEFINER_FUNCTIONS = {
     "drop_partitions",
     "drop_processed_items",
     "enqueue_deliveries",
+    "enqueue_many",
     "forget_inbound",
     "hold_lane_of_insert",
     "open_epochs",
