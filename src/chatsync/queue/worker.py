@@ -76,8 +76,8 @@ class Worker:
                         tasks.create_task(self._consume(queue, work_off, woken))
         finally:
             self._has_ended.set()
-            # What is under way in tasks of its own goes with the loop, if it was not drained.
-            for work_off in self._queues.values():
+            # What is under way in tasks of its own goes with the loop; drain() leaves it its time.
+            for work_off in self._queues.values() if not self._is_draining else ():
                 await work_off.drain(0)
 
     async def drain(self, seconds: float) -> None:
