@@ -15,8 +15,8 @@ from service.harness import Process, wait_for
 from service.worker_api import QUEUE, connect, enqueue, is_empty, letters
 from sql.queue_calls import value
 
-# Tells of itself in a table, since it shares nothing else with the test. What is called "slow" goes on
-# when the test lets it.
+# Tells of itself in a table, since it shares nothing else with the test. What is called "slow" goes
+# on when the test lets it.
 SCRIPT = f"""
 import asyncio, os, sys
 import psycopg
@@ -100,7 +100,7 @@ def test_a_signal_ends_a_worker_after_what_is_under_way(
     with process(tmp_path, database_url, "one") as one:
         wait_for(lambda: told(application, "began"), "the beginning")
         one.kill(number)
-        wait_for(lambda: value(owner, "select count(*) = 2 from chatsync.message_queue"), "nothing")
+        wait_for(lambda: "drain_began" in one.log.read_text(), "the signal's arrival")
         application.execute("insert into public.let_go default values")
         assert one.wait() == 0
 

@@ -68,5 +68,19 @@ async def worker_process(
         yield workplace
 
 
+@asynccontextmanager
+async def enqueuing(settings: Settings) -> AsyncGenerator[tuple[Database, Doorbell]]:
+    """What it takes to put messages in line, and no more. Raises ConfigError."""
+    url = settings.require_database_url()
+    database = Database(url, "chatsync_worker", size=settings.pool_size, name="chatsync producer")
+    doorbell = Doorbell(url, "chatsync_worker")
+    await database.open()
+    try:
+        async with running(doorbell.run):
+            yield database, doorbell
+    finally:
+        await database.close()
+
+
 def _inbound(workplace: Workplace) -> Mapping[str, WorkOff]:
     return {INBOUND: Batches(InboundHandler(), workplace)}

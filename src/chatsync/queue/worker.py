@@ -82,6 +82,7 @@ class Worker:
 
     async def drain(self, seconds: float) -> None:
         """Claim nothing more, and wait for what is under way, so long at most."""
+        log.info("drain_began")
         self._is_draining = True
         for events in self._woken.values():
             for woken in events:

@@ -1,27 +1,27 @@
 """Enqueues for a worker: many messages in one round trip, in a transaction of its own or given."""
 
-from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 from pydantic_core import to_json
 
-from chatsync.database import Connection
+from chatsync.database import Connection, Database
+from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import Hint
-from chatsync.queue.workplace import Workplace
 from chatsync.worker.message import NewMessage
 
 
 class Producer:
     """Writes into queues, and rings when that is committed."""
 
-    def __init__(self, workplace: Workplace, *, max_retries: int) -> None:
-        self._workplace = workplace
+    def __init__(self, database: Database, doorbell: Doorbell, *, max_retries: int) -> None:
+        self._database = database
+        self._doorbell = doorbell
         self._max_retries = max_retries
         # Queues to ring for when the transaction of a handler commits.
         self._waiting: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()
 
     async def enqueue_many(
-        self, messages: Sequence[NewMessage], connection: Connection | None = None
+        self, messages: list[NewMessage], connection: Connection | None = None
     ) -> list[int]:
         """Their ids, in order. Raises DatabaseUnavailable, and psycopg.Error for what is refused.
 
@@ -31,7 +31,7 @@ class Producer:
             ids = await self._insert(connection, messages)
             self._waiting.setdefault(connection, set()).update(m.queue for m in messages)
             return ids
-        async with self._workplace.database.connection() as own:
+        async with self._database.connection() as own:
             ids = await self._insert(own, messages)
         self._ring({message.queue for message in messages})
         return ids
@@ -41,14 +41,14 @@ class Producer:
         if queues := self._waiting.pop(connection, None):
             self._ring(queues)
 
-    async def _insert(self, connection: Connection, messages: Sequence[NewMessage]) -> list[int]:
+    async def _insert(self, connection: Connection, messages: list[NewMessage]) -> list[int]:
         cursor = await connection.execute(
             "select chatsync.enqueue_many(%s, %s)",
-            [to_json(list(messages)).decode(), self._max_retries],
+            [to_json(messages).decode(), self._max_retries],
         )
         row = await cursor.fetchone()
         assert row is not None
         return row[0]
 
     def _ring(self, queues: set[str]) -> None:
-        self._workplace.doorbell.ring(Hint(queues=frozenset(queues)))
+        self._doorbell.ring(Hint(queues=frozenset(queues)))

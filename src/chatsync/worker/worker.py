@@ -7,7 +7,7 @@ import asyncio
 import inspect
 import logging
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar, overload
@@ -20,7 +20,7 @@ from chatsync.queue.batches import Batches
 from chatsync.queue.enqueue import INBOUND
 from chatsync.queue.external import External
 from chatsync.queue.message import QueueMessage
-from chatsync.queue.service import worker_process
+from chatsync.queue.service import enqueuing, worker_process
 from chatsync.queue.worker import WorkOff
 from chatsync.queue.workplace import Workplace
 from chatsync.settings import Settings
@@ -153,7 +153,7 @@ class Worker:
         return (await self.enqueue_many([message], connection=connection))[0]
 
     async def enqueue_many(
-        self, messages: Sequence[NewMessage], *, connection: Connection | None = None
+        self, messages: Iterable[NewMessage], *, connection: Connection | None = None
     ) -> list[int]:
         """Put messages in line in one round trip, and return their ids in order.
 
@@ -163,7 +163,7 @@ class Worker:
         """
         if self._producer is None:
             raise ConfigError("the worker is not running: enqueue inside `async with running()`")
-        return await self._producer.enqueue_many(messages, connection)
+        return await self._producer.enqueue_many(list(messages), connection)
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT. Raises ConfigError and SchemaMismatch."""
@@ -174,19 +174,29 @@ class Worker:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Work while the body runs. Raises ConfigError and SchemaMismatch."""
+        """Work while the body runs; without a handler only enqueue.
+
+        Raises ConfigError and SchemaMismatch.
+        """
         settings = self._settings()
         if files := await asyncio.to_thread(pending, settings.require_database_url()):
             raise SchemaMismatch(f"run `chatsync migrate` first: {len(files)} files to apply")
 
+        retries = settings.max_retries
+
         def fit(workplace: Workplace) -> Mapping[str, WorkOff]:
-            producer = Producer(workplace, max_retries=settings.max_retries)
+            producer = Producer(workplace.database, workplace.doorbell, max_retries=retries)
             self._producer = producer
             return {queue: build(workplace, producer) for queue, build in self._builds.items()}
 
         try:
-            async with worker_process(settings, fit, grace_seconds=self._grace_seconds):
-                yield
+            if self._builds:
+                async with worker_process(settings, fit, grace_seconds=self._grace_seconds):
+                    yield
+            else:
+                async with enqueuing(settings) as (database, doorbell):
+                    self._producer = Producer(database, doorbell, max_retries=retries)
+                    yield
         finally:
             self._producer = None
 
