@@ -64,11 +64,15 @@ begin
     on conflict (queue, tenant_id, dedupe_key) where dedupe_key is not null do nothing;
     -- In a new snapshot, which shows what another transaction committed while this one waited for it.
     select array_agg(
-      case when m.dedupe_key is null then v_ids[m.place] else q.id end order by m.place)
+      case when m.dedupe_key is null then v_ids[m.place]
+      else (
+        select q.id
+        from chatsync.message_queue q
+        where q.queue = m.queue and q.tenant_id = m.tenant_id and q.dedupe_key = m.dedupe_key)
+      end
+      order by m.place)
     into v_found
-    from chatsync.new_messages(p_messages) as m
-    left join chatsync.message_queue q
-      on q.queue = m.queue and q.tenant_id = m.tenant_id and q.dedupe_key = m.dedupe_key;
+    from chatsync.new_messages(p_messages) as m;
     -- The first one may have been done between the two statements.
     exit when array_position(v_found, null) is null;
   end loop;

@@ -63,8 +63,11 @@ begin
     select chatsync.let_lanes_go(array_agg(t.lane))
     from chatsync.lane_turns t
     where t.lease_id = p_lease_id
-      and not exists (
-        select from chatsync.message_queue m where m.lease_id = p_lease_id and m.lane_key = t.lane)
+      -- By the lease, not lane by lane: a lane may be deep.
+      and not t.lane = any (array(
+        select m.lane_key
+        from chatsync.message_queue m
+        where m.lease_id = p_lease_id and m.lane_key is not null))
     having count(*) > 0), false);
 end
 $$;
