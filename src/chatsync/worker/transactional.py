@@ -3,7 +3,10 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeAlias
 
+from psycopg import pq
+
 from chatsync.database import Connection
+from chatsync.errors import Retry
 from chatsync.events.stamper import Stamped
 from chatsync.queue.handler import Applied, Settlement, bounded
 from chatsync.queue.message import QueueMessage
@@ -51,3 +54,6 @@ class Transactional(Generic[Payload]):
         self, connection: Connection, prepared: list[Message[Payload]]
     ) -> None:
         await bounded(self._function(connection, prepared), self._timeout_seconds)
+        # Found out now, it can still be undone and be charged to its message.
+        if connection.info.transaction_status is not pq.TransactionStatus.INTRANS:
+            raise Retry("the handler hid an error of the database, or ended its transaction")
