@@ -31,6 +31,12 @@ class Line(TypedDict):
     to: str
 
 
+@pytest.fixture(autouse=True)
+def nobody_looks_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What should wake a worker has to wake it."""
+    monkeypatch.setenv("CHATSYNC_POLL_INTERVAL_MS", "60000")
+
+
 @pytest.mark.parametrize(
     ("model", "payload"),
     [
@@ -116,6 +122,9 @@ async def test_no_more_messages_are_handled_at_once_than_allowed(
         if running == 3:
             three.set()
         await happens(three)
+        # Whoever else may begin does so now.
+        for _ in range(10):
+            await asyncio.sleep(0)
         running -= 1
 
     for number in range(30):
