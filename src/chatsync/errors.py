@@ -58,8 +58,8 @@ class Retry(HandlerOutcome):
     def __init__(self, message: str, *, after: float | timedelta | None = None) -> None:
         super().__init__(message)
         seconds = after.total_seconds() if isinstance(after, timedelta) else after
-        # The database's clock ends before what a float can say.
-        self.after_seconds = None if seconds is None else min(max(seconds, 0.0), MAX_AFTER_SECONDS)
+        # Whatever a float can say (a NaN as well) becomes what the database's clock can.
+        self.after_seconds = None if seconds is None else min(max(0.0, seconds), MAX_AFTER_SECONDS)
 
 
 class Permanent(HandlerOutcome):

@@ -166,7 +166,7 @@ async def test_what_is_not_done_when_the_worker_ends_goes_back_uncharged(
 ) -> None:
     has_begun = asyncio.Event()
     may_end = asyncio.Event()
-    worker = Worker(database_url, grace_seconds=0.3)
+    worker = Worker(database_url, grace_seconds=1)
 
     @worker.handler(QUEUE, payload=str, concurrency=2)
     async def handle(message: Message[str]) -> None:

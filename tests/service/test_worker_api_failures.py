@@ -1,6 +1,7 @@
 """Messages that are not done at the first try: deadlines, retries, dead letters."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -70,6 +71,18 @@ async def test_a_retry_comes_when_the_handler_said(
     assert row is not None
     assert row[:2] == ("busy", 1)
     assert 20 < float(str(row[2])) <= 30
+
+
+@pytest.mark.parametrize(
+    ("after", "seconds"),
+    [(1.5, 1.5), (timedelta(minutes=1), 60), (-1, 0), (float("nan"), 0), (None, None)],
+)
+def test_a_retry_takes_seconds_or_a_timedelta(after: Any, seconds: float | None) -> None:
+    assert Retry("busy", after=after).after_seconds == seconds
+
+
+def test_a_retry_is_at_most_a_year_away() -> None:
+    assert Retry("busy", after=float("inf")).after_seconds == 366 * 24 * 3600
 
 
 async def test_a_failing_message_keeps_the_later_ones_of_its_key_waiting_uncharged(
