@@ -47,6 +47,31 @@ begin
 end
 $$;
 
+-- Settles some messages of a lease, as settle(), and lets go the lanes of which it then holds nothing. For
+-- messages that end one by one: a slow one keeps nobody but its own key waiting. Returns whether a lane
+-- that was let go has further work. Raises CS001.
+create or replace function chatsync.settle_some(
+  p_lease_id bigint, p_done bigint[], p_failed jsonb default '[]', p_untouched bigint[] default '{}'
+) returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+  perform chatsync.settle(p_lease_id, p_done, p_failed, p_untouched, p_is_part => true);
+  return coalesce((
+    select chatsync.let_lanes_go(array_agg(t.lane))
+    from chatsync.lane_turns t
+    where t.lease_id = p_lease_id
+      -- By the lease, not lane by lane: a lane may be deep.
+      and not t.lane = any (array(
+        select m.lane_key
+        from chatsync.message_queue m
+        where m.lease_id = p_lease_id and m.lane_key is not null))
+    having count(*) > 0), false);
+end
+$$;
+
 -- Called by settle(). Dead-letters what is permanent or out of attempts; the rest waits: exponential
 -- backoff with full jitter, or what the provider asked for. Returns how many were held.
 create or replace function chatsync.settle_failed(p_lease_id bigint, p_failed jsonb) returns integer
@@ -139,6 +164,7 @@ $$;
 
 grant execute on function
   chatsync.settle(bigint, bigint[], jsonb, bigint[], boolean),
+  chatsync.settle_some(bigint, bigint[], jsonb, bigint[]),
   chatsync.settle_failed(bigint, jsonb),
   chatsync.dead_letter(bigint, text),
   chatsync.settle_and_claim(bigint, bigint[], jsonb, bigint[], text, bigint, integer),

@@ -14,7 +14,10 @@ ChatsyncError
     └── RateLimited · Unavailable · InternalError
 """
 
+from datetime import timedelta
 from typing import ClassVar
+
+MAX_AFTER_SECONDS = 366 * 24 * 3600.0
 
 
 class ChatsyncError(Exception):
@@ -48,13 +51,15 @@ class HandlerOutcome(ChatsyncError):
 
 
 class Retry(HandlerOutcome):
-    """Ask for another attempt. `after_seconds` overrides the backoff, as a Retry-After does."""
+    """Ask for another attempt. `after`, in seconds or as a timedelta, overrides the backoff."""
 
     code = "retry"
 
-    def __init__(self, message: str, *, after_seconds: float | None = None) -> None:
+    def __init__(self, message: str, *, after: float | timedelta | None = None) -> None:
         super().__init__(message)
-        self.after_seconds = after_seconds
+        seconds = after.total_seconds() if isinstance(after, timedelta) else after
+        # Whatever a float can say (a NaN as well) becomes what the database's clock can.
+        self.after_seconds = None if seconds is None else min(max(0.0, seconds), MAX_AFTER_SECONDS)
 
 
 class Permanent(HandlerOutcome):

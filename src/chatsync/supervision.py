@@ -1,12 +1,15 @@
 """Keeps long-running tasks alive: a task that fails is reported and started again."""
 
 import asyncio
+import random
+import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import structlog
 
 RESTART_SECONDS = 1.0
+MAX_BACKOFF_SECONDS = 2.0
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -31,6 +34,22 @@ async def end(task: "asyncio.Task[None]") -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=RESTART_SECONDS)
+
+
+async def until_signal(running: AbstractAsyncContextManager[object]) -> None:
+    """Stay inside until the process is told to end."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, ended.set)
+    async with running:
+        await ended.wait()
+
+
+async def back_off(attempt: int) -> None:
+    """Sleep a while, the longer the more attempts have failed."""
+    delay = min(MAX_BACKOFF_SECONDS, 0.05 * 2 ** min(attempt, 10))
+    await asyncio.sleep(random.uniform(0, delay))  # noqa: S311 - jitter, not a secret
 
 
 async def _supervise(run: Callable[[], Awaitable[None]]) -> None:

@@ -130,6 +130,16 @@ QUEUE_STATEMENTS = [
         "select from chatsync.message_queue where lease_id = p_lease_id",
     ),
     Statement(
+        "settle_some",
+        "message_queue_lease_idx",
+        LEASE,
+        """
+        select m.lane_key
+        from chatsync.message_queue m
+        where m.lease_id = p_lease_id and m.lane_key is not null
+        """,
+    ),
+    Statement(
         "release",
         "lane_turns_lease_idx",
         LEASE,

@@ -27,6 +27,7 @@ DEFINER_FUNCTIONS = {
     "drop_processed_items",
     "enqueue",
     "enqueue_deliveries",
+    "enqueue_many",
     "forget_inbound",
     "hold_lane_of_insert",
     "move_messages",

@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import signal
-from contextlib import AbstractAsyncContextManager
 
 import click
 from uvicorn.loops.auto import auto_loop_factory
@@ -12,6 +10,7 @@ from chatsync.cli.context import from_environment, prepare, require_migrated, se
 from chatsync.dev import server as dev_server
 from chatsync.gateway import server as gateway_server
 from chatsync.queue.service import worker_process
+from chatsync.supervision import until_signal
 
 
 @click.command()
@@ -52,13 +51,4 @@ def work() -> None:
     require_migrated(settings)
     # The event loop that a gateway has, too: a faster one where it is installed.
     with asyncio.Runner(loop_factory=auto_loop_factory(use_subprocess=False)) as runner:
-        runner.run(_until_signal(worker_process(settings)))
-
-
-async def _until_signal(running: AbstractAsyncContextManager[None]) -> None:
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, ended.set)
-    async with running:
-        await ended.wait()
+        runner.run(until_signal(worker_process(settings)))

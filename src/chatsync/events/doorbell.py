@@ -32,6 +32,8 @@ class Doorbell:
         self._url = url
         self._role: Role = role
         self._connection: Connection | None = None
+        # A probe and a ring may come at once; only one of them makes the connection.
+        self._connecting = asyncio.Lock()
         self._waiting = Hint()
         self._has_waiting = asyncio.Event()
         self._listeners: list[Callable[[Hint], None]] = []
@@ -85,6 +87,7 @@ class Doorbell:
 
     async def _notify(self, hint: Hint) -> None:
         async with asyncio.timeout(5):
-            if self._connection is None or self._connection.closed:
-                self._connection = await connect(self._url, self._role, name="chatsync ringer")
+            async with self._connecting:
+                if self._connection is None or self._connection.closed:
+                    self._connection = await connect(self._url, self._role, name="chatsync ringer")
             await self._connection.execute("select pg_notify(%s, %s)", [CHANNEL, hint.encode()])

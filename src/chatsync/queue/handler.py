@@ -1,7 +1,8 @@
 """What a handler is, and whose fault it is when one fails: an error is charged to one message."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import psycopg
@@ -10,7 +11,7 @@ import structlog
 from chatsync.database import LEASE_LOST, Connection, is_transient, translated
 from chatsync.errors import DatabaseUnavailable, HandlerOutcome, LeaseLost, Permanent, Retry
 from chatsync.events.stamper import Stamped
-from chatsync.queue.message import Failure, QueueMessage
+from chatsync.queue.message import Failure, Lane, QueueMessage
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -48,10 +49,10 @@ class Handler(Protocol[Prepared]):
     async def apply_and_settle(
         self, connection: Connection, prepared: Prepared, settlement: Settlement
     ) -> Applied:
-        """All of them or nothing, with the settlement, in one call.
+        """All of them or nothing, with the settlement.
 
-        One call commits by itself: a process that is stopped holds no lock of an open transaction,
-        and nobody waits for it.
+        Best in one call, which commits by itself: a process that is stopped holds no lock of an
+        open transaction, and nobody waits for it.
         """
         ...
 
@@ -60,32 +61,54 @@ class Handler(Protocol[Prepared]):
         ...
 
 
-async def apply_each(
-    connection: Connection, handler: Handler[Any], batch: Sequence[QueueMessage]
-) -> tuple[list[Failure], list[int]]:
-    """Run the handler over the whole batch or, where that fails, over each message alone."""
+@dataclass(slots=True)
+class PutAside:
+    """What is not done of a batch: messages that failed, and the later ones of their keys."""
+
+    failures: list[Failure] = field(default_factory=list[Failure])
+    untouched: list[int] = field(default_factory=list[int])
+    _blocked: set[Lane] = field(default_factory=set[Lane])
+
+    def fail(self, message: QueueMessage, error: Exception) -> None:
+        """Charge a message. Unless it is given up, the later ones of its key stay behind it."""
+        failure = failure_of(message, error)
+        self.failures.append(failure)
+        if message.lane is not None and not failure.is_permanent:
+            self._blocked.add(message.lane)
+
+    def unblocked(self, batch: Sequence[QueueMessage]) -> list[QueueMessage]:
+        """Those that may be done; the others are left untouched."""
+        self.untouched += [message.id for message in batch if message.lane in self._blocked]
+        return [message for message in batch if message.lane not in self._blocked]
+
+
+async def apply_in_halves(
+    connection: Connection, handler: Handler[Any], batch: Sequence[QueueMessage], aside: PutAside
+) -> None:
+    """Run the handler over all of them or, where that fails, over each half: log2(n) tries."""
+    batch = aside.unblocked(batch)
+    if not batch:
+        return
     try:
         async with connection.transaction():
             await handler.apply_carefully(connection, handler.prepare(batch))
-        return [], []
     except Exception as error:
         raise_if_not_ours(error)
         if len(batch) == 1:
-            log.warning("message_failed", id=batch[0].id, error=repr(error))
-            return [_failure(batch[0], error)], []
-    failures: list[Failure] = []
-    untouched: list[int] = []
-    blocked: set[str] = set()
+            aside.fail(batch[0], error)
+            return
+    else:
+        return
+    middle = len(batch) // 2
+    await apply_in_halves(connection, handler, batch[:middle], aside)
+    await apply_in_halves(connection, handler, batch[middle:], aside)
+
+
+def fail_all(batch: Sequence[QueueMessage], error: Exception, aside: PutAside) -> None:
+    """Charge the first message of each key, and leave the rest of the key in line behind it."""
     for message in batch:
-        if message.ordering_key is not None and message.ordering_key in blocked:
-            # What is put aside takes the later messages of its key with it.
-            untouched.append(message.id)
-            continue
-        failed, _ = await apply_each(connection, handler, [message])
-        failures += failed
-        if failed and not failed[0].is_permanent and message.ordering_key is not None:
-            blocked.add(message.ordering_key)
-    return failures, untouched
+        if aside.unblocked([message]):
+            aside.fail(message, error)
 
 
 def raise_if_not_ours(error: Exception) -> None:
@@ -96,24 +119,39 @@ def raise_if_not_ours(error: Exception) -> None:
         raise translated(error) from error
 
 
-def _failure(message: QueueMessage, error: Exception) -> Failure:
-    text = (
-        error.message if isinstance(error, HandlerOutcome) else f"{type(error).__name__}: {error}"
+async def bounded(call: Awaitable[None], seconds: float) -> None:
+    """Await code that is not ours. Raises what it raises, and Retry when it takes too long.
+
+    CancelledError comes out only where this task is being cancelled: one of the code's own making
+    would end the task without a word.
+    """
+    deadline = asyncio.timeout(seconds)
+    try:
+        async with deadline:
+            await call
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        raise Retry(f"took longer than {seconds:g} s") from None
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise Retry("the handler was cancelled by itself") from None
+
+
+def failure_of(message: QueueMessage, error: Exception) -> Failure:
+    """What an error says of a message; one that nobody knows is tried again, with its traceback."""
+    is_meant = isinstance(error, HandlerOutcome)
+    text = error.message if is_meant else f"{type(error).__name__}: {error}"
+    log.warning(
+        "message_failed",
+        queue=message.queue,
+        id=message.id,
+        correlation_id=message.correlation_id,
+        attempt=message.retry_count,
+        error=text,
+        exc_info=None if is_meant else error,
     )
     after = error.after_seconds if isinstance(error, Retry) else None
     return Failure(message.id, text, isinstance(error, Permanent), after)
-
-
-def all_failed(batch: Sequence[QueueMessage], error: Exception) -> tuple[list[Failure], list[int]]:
-    """Charge the first message of each key, and leave the rest of the key in line behind it."""
-    seen: set[str] = set()
-    failures: list[Failure] = []
-    untouched: list[int] = []
-    for message in batch:
-        if message.ordering_key is not None and message.ordering_key in seen:
-            untouched.append(message.id)
-            continue
-        failures.append(_failure(message, error))
-        if message.ordering_key is not None:
-            seen.add(message.ordering_key)
-    return failures, untouched

@@ -3,12 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
+import psycopg
+import structlog
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from chatsync.database import Connection
+from chatsync.database import Connection, Database
+from chatsync.errors import DatabaseUnavailable
+
+log = structlog.stdlib.get_logger(__name__)
+
+MAX_ERROR = 2000
+
+# Of one queue.
+Lane: TypeAlias = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +36,14 @@ class QueueMessage:
     body: bytes | None
     metadata: dict[str, Any]
     retry_count: int
+    worker_id: int
     lease_id: int
     created_at: datetime
+
+    @property
+    def lane(self) -> Lane | None:
+        """Messages of one lane are done in order; one without a key has none."""
+        return None if self.ordering_key is None else (self.tenant_id, self.ordering_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +58,7 @@ class Failure:
     def as_json(self) -> dict[str, object]:
         return {
             "id": self.id,
-            "error": self.error[:2000].replace("\x00", "\ufffd"),
+            "error": _storable(self.error[:MAX_ERROR]),
             "isPermanent": self.is_permanent,
             "retryAfterSeconds": self.retry_after_seconds,
         }
@@ -55,7 +71,7 @@ async def claim(
     cursor = connection.cursor(row_factory=class_row(QueueMessage))
     await cursor.execute(
         "select id, queue, tenant_id, inbox_id, message_type, correlation_id, ordering_key,"
-        " payload, body, metadata, retry_count, lease_id, created_at"
+        " payload, body, metadata, retry_count, worker_id, lease_id, created_at"
         # A crash of PostgreSQL ends the worker and its claims with it: nothing to flush.
         " from chatsync.claim(%s, %s, %s), set_config('synchronous_commit', 'off', true)",
         [queue, worker_id, limit],
@@ -84,3 +100,43 @@ async def settle(
             list(untouched),
         ],
     )
+
+
+async def settle_some(
+    connection: Connection,
+    lease_id: int,
+    done: Sequence[int],
+    failures: Sequence[Failure],
+    untouched: Sequence[int],
+) -> bool:
+    """Settle messages of a lease that have ended; returns whether their lanes have further work.
+
+    Raises psycopg.DatabaseError with SQLSTATE CS001 when the lease was lost.
+    """
+    cursor = await connection.execute(
+        "select chatsync.settle_some(%s, %s, %s, %s)",
+        [
+            lease_id,
+            list(done),
+            Jsonb([failure.as_json() for failure in failures]),
+            list(untouched),
+        ],
+    )
+    row = await cursor.fetchone()
+    return bool(row and row[0])
+
+
+async def release(database: Database, lease_id: int) -> None:
+    """Give back, uncharged, whatever a lease still holds. Raises nothing of the database's."""
+    try:
+        async with database.connection() as connection:
+            await connection.execute("select chatsync.release(%s)", [lease_id])
+    except (DatabaseUnavailable, psycopg.Error) as error:
+        # The lease runs out by itself.
+        log.warning("release_failed", error=repr(error))
+
+
+def _storable(text: str) -> str:
+    """The text without what PostgreSQL refuses: NUL and lone surrogates."""
+    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return whole.replace("\x00", "\ufffd")

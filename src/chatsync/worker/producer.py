@@ -1,0 +1,54 @@
+"""Enqueues for a worker: many messages in one round trip, in a transaction of its own or given."""
+
+from weakref import WeakKeyDictionary
+
+from pydantic_core import to_json
+
+from chatsync.database import Connection, Database
+from chatsync.events.doorbell import Doorbell
+from chatsync.events.hint import Hint
+from chatsync.worker.message import NewMessage
+
+
+class Producer:
+    """Writes into queues, and rings when that is committed."""
+
+    def __init__(self, database: Database, doorbell: Doorbell, *, max_retries: int) -> None:
+        self._database = database
+        self._doorbell = doorbell
+        self._max_retries = max_retries
+        # Queues to ring for when the transaction of a handler commits.
+        self._waiting: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()
+
+    async def enqueue_many(
+        self, messages: list[NewMessage], connection: Connection | None = None
+    ) -> list[int]:
+        """Their ids, in order. Raises DatabaseUnavailable, and psycopg.Error for what is refused.
+
+        With a connection they become true with its transaction.
+        """
+        if connection is not None:
+            ids = await self._insert(connection, messages)
+            self._waiting.setdefault(connection, set()).update(m.queue for m in messages)
+            return ids
+        async with self._database.connection() as own:
+            ids = await self._insert(own, messages)
+        self._ring({message.queue for message in messages})
+        return ids
+
+    def ring_for(self, connection: Connection) -> None:
+        """After a transaction of a handler: wake whoever waits for what it enqueued."""
+        if queues := self._waiting.pop(connection, None):
+            self._ring(queues)
+
+    async def _insert(self, connection: Connection, messages: list[NewMessage]) -> list[int]:
+        cursor = await connection.execute(
+            "select chatsync.enqueue_many(%s, %s)",
+            [to_json(messages).decode(), self._max_retries],
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        return row[0]
+
+    def _ring(self, queues: set[str]) -> None:
+        self._doorbell.ring(Hint(queues=frozenset(queues)))
