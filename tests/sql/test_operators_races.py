@@ -115,6 +115,24 @@ def test_what_a_settlement_puts_off_is_changed_right_after_it(
     assert_no_lane_is_stranded(owner)
 
 
+def test_a_turn_that_was_replaced_while_it_was_waited_for_is_looked_for_again(
+    connections: Connections, operator: SyncConnection, owner: SyncConnection, stepper: Stepper
+) -> None:
+    connection, worker_id = register(connections)
+    first = enqueue(connection, "a", "first")
+    enqueue(connection, "a", "second")
+    connection.execute("begin")
+    claimed = claim(connection, worker_id, limit=1)
+    cancelling = stepper.start_and_wait(operator, CANCEL, [first, "why"])
+    failed: dict[str, object] = {"id": first, "error": "busy", "retryAfterSeconds": 3600}
+    settle(connection, claimed, done=[], failed=[failed])
+    connection.execute("commit")
+
+    assert cancelling.result() == [(True,)]
+    assert labels(claim(connection, worker_id)) == ["second"]
+    assert_no_lane_is_stranded(owner)
+
+
 def test_a_settlement_waits_for_a_cancellation_behind_its_batch_and_finds_no_more_work(
     connections: Connections, operator: SyncConnection, owner: SyncConnection, stepper: Stepper
 ) -> None:
