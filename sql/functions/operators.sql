@@ -76,10 +76,10 @@ as $$
 $$;
 comment on function chatsync.peek_queue is 'What is in a queue, in the order in which it runs.';
 
--- Called with one message that is to change. Its lane is held with its turn, so that no claim and no
--- settlement is under way in it; p_id is null when the message is gone. The caller lets the lane go.
--- Waits for the turn, never for a message. Lock order: lane, turn, message. Raises CS005 when a worker
--- has the message, CS003 outside READ COMMITTED.
+-- Called with a message that is to change. Holds its lane and turn, so that no claim and no settlement is
+-- under way there; the caller lets the lane go if it is free. p_id is null when the message is gone. Waits
+-- for the turn alone. Lock order: lane, turn, message. Raises CS005 when a worker has it, CS003 outside
+-- READ COMMITTED.
 create or replace function chatsync.hold_message(
   inout p_id bigint, out queue text, out lane text, out is_free boolean
 )

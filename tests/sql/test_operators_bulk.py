@@ -88,6 +88,7 @@ def test_a_key_that_a_worker_is_at_stays_as_a_whole(
     claimed = claim(connection, worker_id, limit=1)
     enqueue(connection, "b", "goes")
 
+    assert move(operator, dry=True) == 1
     assert move(operator) == 1
 
     settle(connection, claimed)

@@ -143,6 +143,22 @@ def test_a_scheduled_message_is_run_before_its_time(
     assert_no_lane_is_stranded(owner)
 
 
+def test_a_scheduled_message_that_is_retried_waits_for_the_batch_of_its_key(
+    connections: Connections, operator: SyncConnection, owner: SyncConnection
+) -> None:
+    connection, worker_id = register(connections)
+    scheduled = enqueue(connection, "a", "scheduled", p_scheduled_at="2999-01-01T00:00:00Z")
+    enqueue(connection, "a", "claimed")
+    claimed = claim(connection, worker_id)
+
+    assert retry(operator, scheduled) is True
+
+    assert claim(connection, worker_id) == []
+    settle(connection, claimed)
+    assert labels(claim(connection, worker_id)) == ["scheduled"]
+    assert_no_lane_is_stranded(owner)
+
+
 def test_a_scheduled_message_that_is_older_than_a_blocking_head_runs_before_it(
     connections: Connections, operator: SyncConnection
 ) -> None:

@@ -115,6 +115,23 @@ def test_what_a_settlement_puts_off_is_changed_right_after_it(
     assert_no_lane_is_stranded(owner)
 
 
+def test_a_turn_that_was_replaced_while_it_was_waited_for_is_looked_for_again(
+    connections: Connections, operator: SyncConnection, worker: SyncConnection, stepper: Stepper
+) -> None:
+    connection, worker_id = register(connections)
+    first = enqueue_backing_off(connection, worker_id, "a", "first")
+    enqueue(connection, "a", "second")
+    # As a claim does that finds nothing, or another operator.
+    worker.execute("begin")
+    worker.execute("select from chatsync.lane_turns for update")
+    cancelling = stepper.start_and_wait(operator, CANCEL, [first, "why"])
+    worker.execute("select chatsync.let_lanes_go(array['outbound/t1/a'])")
+    worker.execute("commit")
+
+    assert cancelling.result() == [(True,)]
+    assert labels(claim(connection, worker_id)) == ["second"]
+
+
 def test_a_settlement_waits_for_a_cancellation_behind_its_batch_and_finds_no_more_work(
     connections: Connections, operator: SyncConnection, owner: SyncConnection, stepper: Stepper
 ) -> None:
