@@ -93,7 +93,9 @@ begin
       and chatsync.lane(p_to, l.tenant_id, l.ordering_key)
         = any (v_held.free_lanes || v_held.leased_lanes));
   update chatsync.message_queue
-  set queue = p_to
+  set queue = p_to,
+    -- What was paused in the one queue is not in the other; its claims find out.
+    status = case when status = 'paused' then 'pending' else status end
   where id in (
     select m.id
     from chatsync.message_queue m

@@ -59,7 +59,9 @@ grant select (
   created_at, processed_at, worker_id, lease_id, last_error)
   on chatsync.message_queue to chatsync_reader;
 grant select (queue) on chatsync.failed_messages to chatsync_reader;
-grant select on chatsync.queue_lanes, chatsync.lane_turns, chatsync.workers to chatsync_reader;
+grant select on
+  chatsync.queue_lanes, chatsync.lane_turns, chatsync.workers, chatsync.queue_limits
+  to chatsync_reader;
 
 create policy operator_sees_all on chatsync.message_queue for select to chatsync_operator using (true);
 create policy operator_sees_all on chatsync.failed_messages for select to chatsync_operator using (true);
@@ -67,6 +69,7 @@ create policy operator_sees_all on chatsync.queue_lanes for select to chatsync_o
 create policy operator_sees_all on chatsync.queue_limits for select to chatsync_operator using (true);
 create policy reader_sees_all on chatsync.message_queue for select to chatsync_reader using (true);
 create policy reader_sees_all on chatsync.failed_messages for select to chatsync_reader using (true);
+create policy reader_sees_all on chatsync.queue_limits for select to chatsync_reader using (true);
 create policy reader_sees_all on chatsync.queue_lanes for select to chatsync_reader using (true);
 
 -- What a dead letter needs to go back as it was. That it came as `body` or as `payload` is told by its

@@ -9,11 +9,12 @@ with counted as (
     count(*) filter (where m.status = 'pending') as pending,
     count(*) filter (where m.status = 'processing') as processing,
     count(*) filter (where m.status = 'retrying') as retrying,
+    count(*) filter (where m.status = 'paused' or t.is_parked) as paused,
     -- A message that waits for its time is not late, however long ago it was made.
     min(least(greatest(m.created_at, m.scheduled_at), chatsync.now())) filter (
       where m.status <> 'processing'
         and (m.status = 'pending' or m.scheduled_at <= chatsync.now())
-        and (t.turn is null or (t.lease_id is null and t.ready_at <= chatsync.now()))
+        and (t.turn is null or (t.lease_id is null and not t.is_parked and t.ready_at <= chatsync.now()))
     ) as claimable_since
   from chatsync.message_queue m
   -- Not by lane_key: what is scheduled has none yet, and will wait for its key all the same.
@@ -34,6 +35,7 @@ select
   coalesce(c.pending, 0) as pending,
   coalesce(c.processing, 0) as processing,
   coalesce(c.retrying, 0) as retrying,
+  coalesce(c.paused, 0) as paused,
   coalesce(d.dead, 0) as dead,
   chatsync.now() - c.claimable_since as oldest_claimable,
   coalesce(t.lanes, 0) as lanes,
@@ -45,6 +47,7 @@ comment on view chatsync.queue_depth is 'How much waits in each queue, and for h
 comment on column chatsync.queue_depth.dead is 'Dead letters of the queue.';
 comment on column chatsync.queue_depth.oldest_claimable is
   'For how long the oldest message that could run now has been waiting for a worker; null where none is.';
+comment on column chatsync.queue_depth.paused is 'Those that a claim met while they were paused, among the pending.';
 comment on column chatsync.queue_depth.free_lanes is 'Lanes that no worker holds.';
 
 create or replace view chatsync.queue_blocked with (security_invoker = true) as
@@ -59,6 +62,12 @@ select
     when t.turn is null then 'without a turn: the next sweep gives it one'
     when t.lease_id is not null then 'held by worker ' || t.worker_id || ' since '
       || coalesce(chatsync.wire_time(h.processed_at), 'just now')
+    when t.is_parked then 'paused' || coalesce((
+      select ': ' || string_agg(p.pause_reason, '; ' order by p.paused_at)
+      from chatsync.queue_limits p
+      where p.queue = l.queue and (p.tenant_id is null or p.tenant_id = l.tenant_id)
+        and (p.inbox_id is null or p.inbox_id = l.inbox_id)
+        and (p.ordering_key is null or p.ordering_key = l.ordering_key)), '')
     when t.is_suspect then 'suspect: its worker died; claimed alone'
     when h.status = 'retrying'
       then 'retrying until ' || chatsync.wire_time(t.ready_at) || coalesce(': ' || h.last_error, '')
@@ -83,7 +92,8 @@ cross join lateral (
   where m.lane_key = l.lane
 ) as w
 where w.idle > 0
-  and (t.turn is null or t.lease_id is not null or t.is_suspect or t.ready_at > chatsync.now());
+  and (t.turn is null or t.lease_id is not null or t.is_suspect or t.is_parked
+    or t.ready_at > chatsync.now());
 comment on view chatsync.queue_blocked is
   'Lanes whose first message keeps others waiting: it is to be tried later, a worker has it, or it is suspect.';
 comment on column chatsync.queue_blocked.ready_at is 'When the head may run; null while a worker has it.';

@@ -1,6 +1,6 @@
 """The queue's functions as a worker calls them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, LiteralString
 
 from psycopg import sql
@@ -50,14 +50,13 @@ def settle(
     claimed: list[Any],
     *,
     done: Iterable[int] | None = None,
-    failed: list[dict[str, object]] | None = None,
+    failed: Sequence[Mapping[str, object]] | None = None,
     untouched: Iterable[int] = (),
 ) -> None:
-    failed = failed or []
     ids = [row.id for row in claimed] if done is None else list(done)
     connection.execute(
         "select chatsync.settle(%s, %s, %s, %s)",
-        [claimed[0].lease_id, ids, Jsonb(failed), list(untouched)],
+        [claimed[0].lease_id, ids, Jsonb(list(failed or [])), list(untouched)],
     )
 
 

@@ -231,7 +231,7 @@ VIEWS = {"queue_blocked", "queue_depth", "queue_workers"}
 READABLE = {
     "chatsync_producer": set[str](),
     "chatsync_operator": QUEUE | VIEWS | {"failed_messages", "queue_policies", "schema_ledger"},
-    "chatsync_reader": VIEWS | {"lane_turns", "queue_lanes", "workers"},
+    "chatsync_reader": VIEWS | {"lane_turns", "queue_lanes", "queue_limits", "workers"},
 }
 READABLE_IN_PART = {
     "chatsync_producer": {"message_queue": {"id"}},

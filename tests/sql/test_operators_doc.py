@@ -49,6 +49,7 @@ def database(shared: Connections) -> Generator[SyncConnection]:
     worker.execute("select chatsync.create_tenant('t1'), chatsync.create_tenant('acme')")
     inbox_id = create_inbox(worker)
     of_id_42(worker)
+    worker.execute("select chatsync.pause('inbound', 'acme', p_inbox_id => %s)", [inbox_id])
     correlation_id = str(re.findall(r"chatsync\.timeline\('([0-9a-f-]{36})'\)", TEXT)[0])
     held, worker_id = register(shared)
     enqueue(worker, "k", 1, p_correlation_id=correlation_id)

@@ -129,6 +129,7 @@ def test_tables_with_a_tenant_have_the_listed_policies_and_no_other(
         "message_queue": POLICIES | FOR_PEOPLE | FOR_PRODUCERS,
         "failed_messages": POLICIES | FOR_PEOPLE,
         "queue_lanes": POLICIES | FOR_PEOPLE,
+        "queue_limits": POLICIES | FOR_PEOPLE,
     }
 
 

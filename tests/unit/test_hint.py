@@ -15,7 +15,7 @@ from chatsync.events.hint import EVERYTHING, MAX_PAYLOAD_BYTES, Hint
         Hint(frozenset({"é", "a b"}), frozenset({"q"}), "p"),
         EVERYTHING,
     ],
-    ids=repr,
+    ids=Hint.encode,
 )
 def test_a_hint_is_read_as_it_was_written(hint: Hint):
     assert Hint.decode(hint.encode()) == hint
