@@ -90,8 +90,20 @@ begin
 end
 $$;
 
+-- Called by claims that park. The pauses of a queue, which whoever resumes waits for, and then finds what
+-- was parked under them; one that is being lifted at this moment is none any more.
+create or replace function chatsync.hold_pauses(p_queue text) returns setof chatsync.queue_limits
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select *
+  from chatsync.queue_limits
+  where queue = p_queue and (paused_until is null or paused_until > chatsync.now())
+  for key share skip locked
+$$;
+
 -- Called by claim_from_lanes() with turns that it has locked. Parks those that are paused and returns
--- the others, in their order. A pause that is being lifted at this moment is none any more.
+-- the others, in their order.
 create or replace function chatsync.park_lanes(p_queue text, p_lanes text[]) returns text[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -100,18 +112,11 @@ as $$
 declare
   v_parked text[];
 begin
-  with pauses as materialized (
-    select l.tenant_id, l.inbox_id, l.ordering_key
-    from chatsync.queue_limits l
-    where l.queue = p_queue and (l.paused_until is null or l.paused_until > chatsync.now())
-    -- Whoever resumes waits for this transaction, and then finds what it parked.
-    for key share skip locked
-  )
   select array_agg(q.lane) into v_parked
   from chatsync.queue_lanes q
   where q.lane = any (p_lanes) and exists (
     select
-    from pauses l
+    from chatsync.hold_pauses(p_queue) as l
     where (l.tenant_id is null or l.tenant_id = q.tenant_id)
       and (l.inbox_id is null or l.inbox_id = q.inbox_id)
       and (l.ordering_key is null or l.ordering_key = q.ordering_key));
@@ -135,17 +140,11 @@ as $$
 declare
   v_parked bigint[];
 begin
-  with pauses as materialized (
-    select l.tenant_id, l.inbox_id, l.ordering_key
-    from chatsync.queue_limits l
-    where l.queue = p_queue and (l.paused_until is null or l.paused_until > chatsync.now())
-    for key share skip locked
-  )
   select array_agg(m.id) into v_parked
   from chatsync.message_queue m
   where m.id = any (p_ids) and exists (
     select
-    from pauses l
+    from chatsync.hold_pauses(p_queue) as l
     where (l.tenant_id is null or l.tenant_id = m.tenant_id)
       and (l.inbox_id is null or l.inbox_id = m.inbox_id)
       and l.ordering_key is null);
@@ -168,6 +167,7 @@ grant execute on function
   chatsync.is_paused(text, text, bigint, text),
   chatsync.resume_due(text),
   chatsync.unpark(text),
+  chatsync.hold_pauses(text),
   chatsync.park_lanes(text, text[]),
   chatsync.park_messages(text, bigint[])
 to chatsync_worker;
