@@ -17,9 +17,9 @@ as $$
 $$;
 
 -- Adds an array of {queue, tenant_id, payload, …} and returns their ids in that order; message_type is the
--- queue's name, and the rest as enqueue() has it, where they are left out. A dedupe key that is already waiting, or that stands earlier
--- in the array, gives the first one's id. Lock order: lanes by queue and name, then dedupe keys.
--- Raises CS003 outside READ COMMITTED.
+-- queue's name, and the rest as enqueue() has it, where they are left out. A dedupe key that is already
+-- waiting, or that stands earlier in the array, gives the first one's id. Lock order: lanes by queue and
+-- name, then dedupe keys. Raises CS003 outside READ COMMITTED.
 create or replace function chatsync.enqueue_many(p_messages jsonb, p_max_retries integer default 5)
 returns bigint[]
 language plpgsql security definer
@@ -81,4 +81,4 @@ begin
 end
 $$;
 
-grant execute on function chatsync.enqueue_many(jsonb, integer) to chatsync_worker;
+grant execute on function chatsync.enqueue_many(jsonb, integer) to chatsync_producer, chatsync_worker;

@@ -63,7 +63,7 @@ OPERATOR = (
         "timeline",
     }
 )
-PRODUCER = ANYBODY | {"enqueue"}
+PRODUCER = ANYBODY | {"enqueue", "enqueue_many"}
 READER = ANYBODY
 WORKER = (
     GATEWAY
