@@ -1,0 +1,325 @@
+"""Random histories of the queue: its functions on PostgreSQL against a model without lanes."""
+
+import itertools
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from conftest import Connections
+from property.queue_hands import ENQUEUE, Hands, at, column, set_clock, settle
+from property.queue_model import MAX_RETRIES, Lease, Message, QueueModel, Scope
+from sql.queue_calls import QUEUE, claim, value
+
+# For a longer search than that of every run: raise the first one.
+EXAMPLES = 60
+STEPS = 40
+
+LINES = st.sampled_from([("t1", "a"), ("t1", "a"), ("t1", "b"), ("t2", "a"), ("t1", None)])
+SCOPES = st.sampled_from([(None, None), ("t1", None), ("t1", "a")])
+WORKERS = st.sampled_from(["A", "B"])
+PICKS = st.integers(0, 30)
+ENDS = st.lists(
+    st.sampled_from(["done", "done", "soon", "later", "permanent", "untouched"]),
+    min_size=1,
+    max_size=5,
+)
+WAITS = {"soon": 5, "later": 60}
+
+class QueueMachine(RuleBasedStateMachine):
+    def __init__(self, hands: Hands) -> None:
+        super().__init__()
+        self.hands = hands
+        hands.begin()
+        self.model = QueueModel()
+        self.origins: dict[int, Message] = {}
+        self.lost: list[Lease] = []
+        # Lanes that the open transaction makes: whoever needs one waits for its end.
+        self.made: set[tuple[str, str | None]] = set()
+        self.is_open = False
+
+    @rule(
+        line=LINES,
+        priority=st.sampled_from([0, 3]),
+        delay=st.sampled_from([None, None, None, 3, 40]),
+        dedupe=st.sampled_from([None, None, "x", "y"]),
+        is_open=st.sampled_from([False, False, True]),
+    )
+    def enqueue(
+        self,
+        line: tuple[str, str | None],
+        priority: int,
+        delay: float | None,
+        dedupe: str | None,
+        is_open: bool,
+    ) -> None:
+        tenant, key = line
+        first = self.model.queued(tenant, dedupe)
+        if not is_open and (line in self.made or (first and not first.is_committed)):
+            self.end_transaction(True)
+            first = self.model.queued(tenant, dedupe)
+        connection = self.hands.producer
+        if is_open:
+            connection = self.hands.transaction
+            if not self.is_open:
+                connection.execute("begin")
+                self.is_open = True
+            if key is not None and not self.has_lane(tenant, key):
+                self.made.add(line)
+        due = self.model.now + (delay or 0)
+        scheduled_at = None if delay is None else at(due)
+        arguments = [QUEUE, tenant, key, dedupe, priority, scheduled_at, MAX_RETRIES]
+        id = value(connection, ENQUEUE, arguments)
+        if first:
+            assert id == first.id
+            return
+        status = "pending" if delay is None else "scheduled"
+        message = Message(id, tenant, key, due, status, dedupe, is_committed=not is_open)
+        self.model.add(message)
+        self.origins[id] = message
+
+    @precondition(lambda self: self.is_open)
+    @rule(is_committed=st.booleans())
+    def end_transaction(self, is_committed: bool) -> None:
+        self.hands.transaction.execute("commit" if is_committed else "rollback")
+        # A rollback takes the clock back as well.
+        set_clock(self.hands.transaction, self.model.now)
+        self.is_open = False
+        self.made.clear()
+        for message in [m for m in self.model.messages.values() if not m.is_committed]:
+            if is_committed:
+                message.is_committed = True
+            else:
+                del self.model.messages[message.id]
+
+    @rule(name=WORKERS, limit=st.integers(1, 5))
+    def claim(self, name: str, limit: int) -> None:
+        self.wait_for_lanes(*self.model.due_scheduled())
+        connection, worker_id = self.hands.workers[name]
+        claimed = claim(connection, worker_id, limit)
+        self.model.promote()
+        runs = self.model.runnable()
+        assert bool(claimed) == bool(runs), f"claimed {claimed}, and could run {runs}"
+        if not claimed:
+            return
+        ids = {row.id for row in claimed}
+        assert len(ids) == len(claimed) <= limit
+        assert len({row.lease_id for row in claimed}) == 1
+        # Of every line its first ones, and nothing else.
+        taken = [[m.id in ids for m in run] for run in runs]
+        assert all(line == sorted(line, reverse=True) for line in taken), (ids, runs)
+        assert sum(map(sum, taken)) == len(ids), (ids, runs)
+        if any(run[0].deaths > 0 for run in runs):
+            assert len(ids) == 1
+        self.model.claim(name, claimed[0].lease_id, sorted(ids))
+
+    @precondition(lambda self: self.model.leases)
+    @rule(pick=PICKS, ends=ENDS)
+    def settle(self, pick: int, ends: list[str]) -> None:
+        lease = self.pick_lease(pick)
+        done: list[int] = []
+        failed: list[dict[str, object]] = []
+        untouched: list[int] = []
+        for message, end in zip(lease.messages, itertools.cycle(ends), strict=False):
+            if end == "done":
+                done.append(message.id)
+                self.model.finish(message)
+            elif end == "untouched":
+                untouched.append(message.id)
+                self.model.give_back(message)
+            else:
+                is_permanent, wait = end == "permanent", WAITS.get(end, 0)
+                failure = {"error": end, "isPermanent": is_permanent, "retryAfterSeconds": wait}
+                failed.append({"id": message.id, **failure})
+                self.model.fail(message, wait, is_permanent=is_permanent)
+        connection = self.hands.workers[lease.worker][0]
+        settle(connection, lease.id, done, failed, untouched)
+        del self.model.leases[lease.id]
+
+    @precondition(lambda self: self.model.leases)
+    @rule(pick=PICKS)
+    def release(self, pick: int) -> None:
+        lease = self.pick_lease(pick)
+        connection = self.hands.workers[lease.worker][0]
+        connection.execute("select chatsync.release(%s)", [lease.id])
+        for message in lease.messages:
+            self.model.give_back(message)
+        del self.model.leases[lease.id]
+
+    @precondition(lambda self: self.model.leases)
+    @rule(pick=PICKS)
+    def die(self, pick: int) -> None:
+        name = self.pick_lease(pick).worker
+        self.hands.replace(name, self.model.now)
+        self.lost += self.model.kill(name)
+
+    @precondition(lambda self: self.lost)
+    @rule(pick=PICKS)
+    def settle_what_is_lost(self, pick: int) -> None:
+        lease = self.lost[pick % len(self.lost)]
+        connection = self.hands.workers[lease.worker][0]
+        with pytest.raises(psycopg.errors.DatabaseError) as caught:
+            settle(connection, lease.id, [message.id for message in lease.messages], [], [])
+        assert caught.value.sqlstate == "CS001"
+
+    @rule(seconds=st.sampled_from([1, 5, 60]))
+    def advance(self, seconds: float) -> None:
+        self.model.now += seconds
+        self.hands.set_clock(self.model.now)
+
+    @rule(scope=SCOPES)
+    def pause(self, scope: Scope) -> None:
+        call = "select chatsync.pause(%s, %s, p_ordering_key => %s)"
+        self.hands.operator.execute(call, [QUEUE, *scope])
+        self.model.pauses.add(scope)
+
+    @precondition(lambda self: self.model.pauses)
+    @rule(pick=PICKS)
+    def resume(self, pick: int) -> None:
+        scope = sorted(self.model.pauses, key=str)[pick % len(self.model.pauses)]
+        call = "select chatsync.resume(%s, %s, p_ordering_key => %s)"
+        assert value(self.hands.operator, call, [QUEUE, *scope]) is True
+        self.model.pauses.remove(scope)
+
+    @precondition(lambda self: self.model.committed())
+    @rule(pick=PICKS)
+    def retry_message(self, pick: int) -> None:
+        message = self.pick_message(pick)
+        was_later = message.status in ("retrying", "scheduled")
+        if self.change(message, "select chatsync.retry_message(%s)", is_changed=was_later):
+            message.status, message.due = "pending", self.model.now
+
+    @precondition(lambda self: self.model.committed())
+    @rule(pick=PICKS)
+    def cancel_message(self, pick: int) -> None:
+        message = self.pick_message(pick)
+        if self.change(message, "select chatsync.cancel_message(%s, null)", is_changed=True):
+            self.model.bury(message)
+
+    @precondition(lambda self: self.model.dead)
+    @rule()
+    def redrive(self) -> None:
+        dead = sorted(self.model.dead)
+        self.wait_for_lanes(*(self.origins[id] for id in dead))
+        query = "select original_message_id from chatsync.failed_messages order by id"
+        assert sorted(column(self.hands.owner, query)) == dead
+        new_ids = column(self.hands.operator, "select new_id from chatsync.redrive(%s)", QUEUE)
+        for dead_id, new_id in zip(dead, sorted(new_ids), strict=True):
+            self.model.revive(dead_id, new_id, self.origins[dead_id])
+            self.origins[new_id] = self.model.messages[new_id]
+
+    @rule(name=WORKERS)
+    def sweep(self, name: str) -> None:
+        self.hands.workers[name][0].execute("select chatsync.sweep_lanes()")
+
+    @invariant()
+    def nothing_is_lost_nor_twice_nor_charged_wrongly(self) -> None:
+        query = "select id, status, lease_id, retry_count, deaths from chatsync.message_queue"
+        rows: list[Any] = self.hands.owner.execute(query.encode()).fetchall()
+        stored = {row[0]: row[1:] for row in rows}
+        for id, (status, *rest) in stored.items():
+            # A parked message is one that waits.
+            stored[id] = ("pending" if status == "paused" else status, *rest)
+        assert stored == {message.id: message.state for message in self.model.committed()}
+        query = "select original_message_id from chatsync.failed_messages"
+        assert sorted(column(self.hands.owner, query)) == sorted(self.model.dead)
+
+    @invariant()
+    def one_lease_has_a_key(self) -> None:
+        query = """
+            select lane_key from chatsync.message_queue
+            where lane_key is not null and lease_id is not null
+            group by lane_key having count(distinct lease_id) > 1
+        """
+        assert column(self.hands.owner, query) == []
+
+    @invariant()
+    def work_has_its_turn(self) -> None:
+        query = """
+            select lane from chatsync.queue_lanes
+            where lane not in (select lane from chatsync.lane_turns)
+        """
+        assert column(self.hands.owner, query) == []
+
+    def teardown(self) -> None:
+        if self.is_open:
+            self.end_transaction(True)
+        # What has failed already has said why.
+        if sys.exception() is None:
+            self.drain()
+
+    def drain(self) -> None:
+        while self.model.pauses:
+            self.resume(0)
+        self.advance(1_000_000)
+        while self.model.leases:
+            self.settle(0, ["done"])
+        while self.model.messages:
+            self.claim("A", 5)
+            self.settle(0, ["done"])
+        self.claim("A", 5)
+        self.nothing_is_lost_nor_twice_nor_charged_wrongly()
+        self.sweep("A")
+        query = "select lane from chatsync.queue_lanes union all select lane from chatsync.lane_turns"
+        assert column(self.hands.owner, query) == []
+
+    def wait_for_lanes(self, *messages: Message) -> None:
+        if any((message.tenant, message.key) in self.made for message in messages):
+            self.end_transaction(True)
+
+    def has_lane(self, tenant: str, key: str) -> bool:
+        query = "select exists (select from chatsync.queue_lanes where lane = %s)"
+        return value(self.hands.owner, query, [f"{QUEUE}/{tenant}/{key}"])
+
+    def pick_lease(self, pick: int) -> Lease:
+        return list(self.model.leases.values())[pick % len(self.model.leases)]
+
+    def pick_message(self, pick: int) -> Message:
+        messages = self.model.committed()
+        message = messages[pick % len(messages)]
+        self.wait_for_lanes(message)
+        return message
+
+    def change(self, message: Message, call: str, *, is_changed: bool) -> bool:
+        """Whether the operator's call changed it; what a worker has stays as it is."""
+        if message.lease is None:
+            assert value(self.hands.operator, call.encode(), [message.id]) is is_changed
+            return is_changed
+        with pytest.raises(psycopg.errors.DatabaseError) as caught:
+            self.hands.operator.execute(call.encode(), [message.id])
+        assert caught.value.sqlstate == "CS005"
+        return False
+
+
+def test_every_history_keeps_the_promises(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A lock that is never let go fails its history instead of hanging the run.
+    monkeypatch.setenv("PGOPTIONS", "-c statement_timeout=5s")
+    with ExitStack() as stack:
+        hands = Hands(Connections(database_url, stack))
+        machine: Callable[[], QueueMachine] = lambda: QueueMachine(hands)  # noqa: E731
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=EXAMPLES,
+                stateful_step_count=STEPS,
+                deadline=None,
+                print_blob=True,
+                suppress_health_check=list(HealthCheck),
+                # Without the phase that explains: it takes minutes over histories of this length.
+                phases=[Phase.reuse, Phase.generate, Phase.shrink],
+            ),
+        )
