@@ -8,11 +8,23 @@ from psycopg.types.json import Jsonb
 from conftest import Connections, SyncConnection
 from sql.queue_calls import register, value
 
-# Ahead of the server's own clock: a worker that registered before PostgreSQL started was not killed.
+# Ahead of the server's own clock: whoever registered before PostgreSQL started was not killed.
 BEGINNING = datetime(2100, 1, 1, tzinfo=UTC)
 ENQUEUE = """
     select chatsync.enqueue(%s, %s, 'test', '{}', p_ordering_key => %s, p_dedupe_key => %s,
       p_priority => %s::smallint, p_scheduled_at => %s, p_max_retries => %s)
+"""
+LANES = "select lane from chatsync.queue_lanes union select lane from chatsync.lane_turns"
+DEAD = "select original_message_id from chatsync.failed_messages order by 1"
+# Keys of which two batches are in flight.
+SHARED_KEYS = """
+    select lane_key from chatsync.message_queue
+    where lane_key is not null and lease_id is not null
+    group by lane_key having count(distinct lease_id) > 1
+"""
+STRANDED_LANES = """
+    select lane from chatsync.queue_lanes
+    where lane not in (select lane from chatsync.lane_turns)
 """
 
 
@@ -89,3 +101,14 @@ def settle(
 
 def column(connection: SyncConnection, query: str, *parameters: object) -> list[Any]:
     return [row[0] for row in connection.execute(query.encode(), parameters).fetchall()]
+
+
+def stored(owner: SyncConnection) -> dict[int, Any]:
+    """Status, lease, attempts and deaths of what is in the queue, by id."""
+    query = """
+        select id, case status when 'paused' then 'pending' else status end, lease_id, retry_count,
+          deaths
+        from chatsync.message_queue
+    """
+    rows: list[Any] = owner.execute(query).fetchall()
+    return {row[0]: row[1:] for row in rows}

@@ -66,6 +66,16 @@ class QueueModel:
     def due_scheduled(self) -> list[Message]:
         return [m for m in self.committed() if m.status == "scheduled" and m.due <= self.now]
 
+    def must_run(self) -> bool:
+        """Whether a claim may not be empty."""
+        # A head that came in front of a retry, by a late commit or promotion, may wait with it.
+        waiting = {
+            (m.tenant, m.key)
+            for m in self.committed()
+            if m.key is not None and m.status == "retrying" and m.due > self.now
+        }
+        return any((run[0].tenant, run[0].key) not in waiting for run in self.runnable())
+
     def runnable(self) -> list[list[Message]]:
         """What a claim may take: of each key its messages in order, and each without one alone."""
         if (None, None) in self.pauses:
@@ -130,13 +140,13 @@ class QueueModel:
         self.add(Message(new_id, origin.tenant, origin.key, self.now, "pending"))
 
     def is_paused(self, message: Message) -> bool:
-        scopes = {(None, None), (message.tenant, None)}
+        scopes: set[Scope] = {(None, None), (message.tenant, None)}
         if message.key is not None:
             scopes.add((message.tenant, message.key))
         return bool(scopes & self.pauses)
 
     def _free_run(self, line: list[Message]) -> list[Message]:
-        """The first ones of a line up to one that has to wait, or to a suspect, which runs alone."""
+        """The first of a line, up to one that has to wait or to a suspect, which runs alone."""
         if any(message.lease is not None for message in line):
             return []
         run: list[Message] = []
