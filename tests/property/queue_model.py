@@ -30,6 +30,16 @@ class Message:
 
 
 @dataclass
+class Order:
+    """How something is enqueued; is_open: in a transaction that ends later."""
+
+    priority: int
+    delay: float | None
+    dedupe: str | None
+    is_open: bool
+
+
+@dataclass
 class Lease:
     id: int
     worker: str

@@ -32,23 +32,13 @@ from property.queue_hands import (
     settle,
     stored,
 )
-from property.queue_model import MAX_RETRIES, Lease, Message, QueueModel, Scope
+from property.queue_model import MAX_RETRIES, Lease, Message, Order, QueueModel, Scope
+from property.queue_steps import ENDS, LINES, ORDERS, PICKS, SCOPES, WAITS, WORKERS
 from sql.queue_calls import QUEUE, claim, value
 
 # For a longer search than that of every run: raise the first one.
-EXAMPLES = 100
+EXAMPLES = 60
 STEPS = 40
-
-LINES = st.sampled_from([("t1", "a"), ("t1", "a"), ("t1", "b"), ("t2", "a"), ("t1", None)])
-SCOPES = st.sampled_from([(None, None), ("t1", None), ("t1", "a")])
-WORKERS = st.sampled_from(["A", "B"])
-PICKS = st.integers(0, 30)
-ENDS = st.lists(
-    st.sampled_from(["done", "done", "soon", "later", "permanent", "untouched"]),
-    min_size=1,
-    max_size=5,
-)
-WAITS = {"soon": 5, "later": 60}
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -63,54 +53,36 @@ class QueueMachine(RuleBasedStateMachine):
         self.made: set[tuple[str, str | None]] = set()
         self.is_open = False
 
-    @rule(
-        lines=st.lists(LINES, min_size=1, max_size=4),
-        priority=st.sampled_from([0, 3]),
-        delay=st.sampled_from([None, None, None, 3, 40]),
-        dedupe=st.sampled_from([None, None, "x", "y"]),
-        is_open=st.sampled_from([False, False, True]),
-    )
-    def enqueue(
-        self,
-        lines: list[tuple[str, str | None]],
-        priority: int,
-        delay: float | None,
-        dedupe: str | None,
-        is_open: bool,
-    ) -> None:
+    @rule(lines=st.lists(LINES, min_size=1, max_size=4), order=ORDERS)
+    def enqueue(self, lines: list[tuple[str, str | None]], order: Order) -> None:
         for line in lines:
-            self.enqueue_one(line, priority, delay, dedupe, is_open)
+            self.enqueue_one(line, order)
 
-    def enqueue_one(
-        self,
-        line: tuple[str, str | None],
-        priority: int,
-        delay: float | None,
-        dedupe: str | None,
-        is_open: bool,
-    ) -> None:
+    def enqueue_one(self, line: tuple[str, str | None], order: Order) -> None:
         tenant, key = line
-        first = self.model.queued(tenant, dedupe)
-        if not is_open and (line in self.made or (first and not first.is_committed)):
+        first = self.model.queued(tenant, order.dedupe)
+        if not order.is_open and (line in self.made or (first and not first.is_committed)):
             self.end_transaction(True)
-            first = self.model.queued(tenant, dedupe)
+            first = self.model.queued(tenant, order.dedupe)
         connection = self.hands.producer
-        if is_open:
+        if order.is_open:
             connection = self.hands.transaction
             if not self.is_open:
                 connection.execute("begin")
                 self.is_open = True
             if key is not None and f"{QUEUE}/{tenant}/{key}" not in column(self.hands.owner, LANES):
                 self.made.add(line)
-        due = self.model.now + (delay or 0)
-        scheduled_at = None if delay is None else at(due)
-        arguments = [QUEUE, tenant, key, dedupe, priority, scheduled_at, MAX_RETRIES]
+        due = self.model.now + (order.delay or 0)
+        scheduled_at = None if order.delay is None else at(due)
+        arguments = [QUEUE, tenant, key, order.dedupe, order.priority, scheduled_at, MAX_RETRIES]
         id = value(connection, ENQUEUE, arguments)
         if first:
             assert id == first.id
             return
-        status = "pending" if delay is None else "scheduled"
-        message = Message(id, tenant, key, due, status, dedupe, is_committed=not is_open)
+        status = "pending" if order.delay is None else "scheduled"
+        message = Message(
+            id, tenant, key, due, status, order.dedupe, is_committed=not order.is_open
+        )
         self.model.add(message)
         self.origins[id] = message
 
@@ -196,6 +168,12 @@ class QueueMachine(RuleBasedStateMachine):
         self.hands.replace(name, self.model.now)
         self.lost += self.model.kill(name)
 
+    @rule(name=WORKERS, limit=st.integers(2, 5))
+    def claim_and_die(self, name: str, limit: int) -> None:
+        self.claim(name, limit)
+        if self.model.leases:
+            self.die(-1)
+
     @precondition(lambda self: self.lost)
     @rule(pick=PICKS)
     def settle_what_is_lost(self, pick: int) -> None:
@@ -205,10 +183,14 @@ class QueueMachine(RuleBasedStateMachine):
             settle(connection, lease.id, [message.id for message in lease.messages], [], [])
         assert caught.value.sqlstate == "CS001"
 
-    @rule(seconds=st.sampled_from([1, 5, 60]))
-    def advance(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([1, 5, 60]), name=WORKERS)
+    def advance(self, seconds: float, name: str) -> None:
         self.model.now += seconds
         self.hands.set_clock(self.model.now)
+        self.sweep(name)
+
+    def sweep(self, name: str) -> None:
+        self.hands.workers[name][0].execute("select chatsync.sweep_lanes()")
 
     @precondition(lambda self: not self.model.pauses)
     @rule(scopes=st.lists(SCOPES, min_size=1, max_size=2))
@@ -251,10 +233,6 @@ class QueueMachine(RuleBasedStateMachine):
             self.model.revive(dead_id, new_id, self.origins[dead_id])
             self.origins[new_id] = self.model.messages[new_id]
 
-    @rule(name=WORKERS)
-    def sweep(self, name: str) -> None:
-        self.hands.workers[name][0].execute("select chatsync.sweep_lanes()")
-
     @invariant()
     def promises_are_kept(self) -> None:
         # Nothing is lost, nothing is there twice, and nothing is charged wrongly.
@@ -273,7 +251,7 @@ class QueueMachine(RuleBasedStateMachine):
     def drain(self) -> None:
         while self.model.pauses:
             self.resume(0)
-        self.advance(1_000_000)
+        self.advance(1_000_000, "A")
         while self.model.leases:
             self.settle(0, ["done"])
         while self.model.messages:
