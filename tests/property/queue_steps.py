@@ -1,5 +1,6 @@
 """What may happen to the queue, and how often."""
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from property.queue_model import Order
@@ -21,3 +22,16 @@ ENDS = st.lists(
     max_size=5,
 )
 WAITS = {"soon": 5, "later": 60}
+
+# For a longer search than that of every run: raise the first one.
+EXAMPLES = 60
+STEPS = 40
+SETTINGS = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=STEPS,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    # Without the phase that explains: it takes minutes over histories of this length.
+    phases=[Phase.reuse, Phase.generate, Phase.shrink],
+)

@@ -8,7 +8,6 @@ from typing import LiteralString, cast
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -33,12 +32,8 @@ from property.queue_hands import (
     stored,
 )
 from property.queue_model import MAX_RETRIES, Lease, Message, Order, QueueModel, Scope
-from property.queue_steps import ENDS, LINES, ORDERS, PICKS, SCOPES, WAITS, WORKERS
+from property.queue_steps import ENDS, LINES, ORDERS, PICKS, SCOPES, SETTINGS, WAITS, WORKERS
 from sql.queue_calls import QUEUE, claim, value
-
-# For a longer search than that of every run: raise the first one.
-EXAMPLES = 60
-STEPS = 40
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -298,13 +293,5 @@ def test_every_history_keeps_the_promises(
         hands = Hands(Connections(database_url, stack))
         run_state_machine_as_test(
             cast("type[QueueMachine]", partial(QueueMachine, hands)),
-            settings=settings(
-                max_examples=EXAMPLES,
-                stateful_step_count=STEPS,
-                deadline=None,
-                print_blob=True,
-                suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-                # Without the phase that explains: it takes minutes over histories of this length.
-                phases=[Phase.reuse, Phase.generate, Phase.shrink],
-            ),
+            settings=SETTINGS,
         )
