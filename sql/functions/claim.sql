@@ -53,6 +53,7 @@ as $$
 declare
   v_lanes text[];
   v_used text[];
+  v_found boolean;
   v_ids bigint[];
   v_claimed bigint[] := '{}';
   -- Few lanes often fill a batch; locking a turn that is not used costs a write.
@@ -83,10 +84,12 @@ begin
     end if;
 
     with taken as materialized (
-      select l.lane, l.position, m.id
+      select l.lane, l.position, m.id, m.must_wait
       from unnest(v_lanes) with ordinality as l (lane, position)
       cross join lateral (
-        select id
+        select id,
+          (status = 'retrying' and scheduled_at > chatsync.now())
+            or (deaths > 0 and not p_is_suspect) as must_wait
         from chatsync.message_queue
         where lane_key = l.lane and status in ('pending', 'retrying')
         order by id
@@ -94,8 +97,16 @@ begin
         for no key update
       ) as m
       limit p_limit - cardinality(v_claimed)
+    ),
+    -- What has to wait for its time, or to run alone, keeps those of its key behind it.
+    cut as (
+      select id, lane, bool_or(must_wait) over (partition by lane order by id) as is_behind
+      from taken
     )
-    select array_agg(id), array_agg(distinct lane) into v_ids, v_used from taken;
+    select array_agg(id) filter (where not is_behind),
+      array_agg(distinct lane) filter (where not is_behind), count(*) > 0
+    into v_ids, v_used, v_found
+    from cut;
 
     if v_ids is not null then
       v_claimed := v_claimed || v_ids;
@@ -105,14 +116,14 @@ begin
     if cardinality(v_claimed) >= p_limit then
       exit;
     end if;
-    -- Every lane was looked at: one that gave nothing has nothing, and its turn goes.
+    -- A lane that gave nothing has nothing now: it gets the turn that its head deserves, or none.
     select array_agg(l.lane) into v_lanes
     from unnest(v_lanes) as l (lane)
     where v_used is null or not l.lane = any (v_used);
     if v_lanes is not null then
       perform chatsync.let_lanes_go(v_lanes);
     end if;
-    exit when p_is_suspect or v_used is null;
+    exit when p_is_suspect or not v_found;
     v_turns := least(v_turns * 2, p_limit);
   end loop;
   return v_claimed;
