@@ -57,12 +57,15 @@ QUEUE_STATEMENTS = [
             "v_lanes": ("text[]", "array['outbound/t1/1', 'outbound/t1/2']"),
             "v_claimed": ("bigint[]", "'{}'"),
             "p_limit": ("integer", "100"),
+            "p_is_suspect": ("boolean", "false"),
         },
         """
-        select l.lane, l.position, m.id
+        select l.lane, l.position, m.id, m.must_wait
         from unnest(v_lanes) with ordinality as l (lane, position)
         cross join lateral (
-          select id
+          select id,
+            (status = 'retrying' and scheduled_at > chatsync.now())
+              or (deaths > 0 and not p_is_suspect) as must_wait
           from chatsync.message_queue
           where lane_key = l.lane and status in ('pending', 'retrying')
           order by id

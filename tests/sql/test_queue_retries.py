@@ -160,3 +160,24 @@ def test_released_work_is_not_charged_an_attempt(connections: Connections) -> No
     connection.execute("select chatsync.release(%s)", [claimed[0].lease_id])
 
     assert [row.retry_count for row in claim(connection, worker_id)] == [1]
+
+
+def test_a_retry_is_not_claimed_before_its_time_with_what_stands_before_it(
+    connections: Connections,
+) -> None:
+    connection, worker_id = register(connections)
+    for label in ("untouched", "failed", "behind"):
+        enqueue(connection, "k", label)
+    claimed = claim(connection, worker_id)
+    settle(
+        connection,
+        claimed,
+        done=[],
+        failed=[{"id": claimed[1].id, "error": "x", "retryAfterSeconds": 60}],
+        untouched=[claimed[0].id, claimed[2].id],
+    )
+
+    first = claim(connection, worker_id)
+    assert labels(first) == ["untouched"]
+    settle(connection, first)
+    assert claim(connection, worker_id) == []
