@@ -126,7 +126,7 @@ def test_what_moves_before_a_blocking_head_is_not_blocked_by_it(
 
     assert move(operator) == 1
 
-    assert claim_parked(connection, worker_id) == ["moved", "blocking"]
+    assert claim_parked(connection, worker_id) == ["moved"]
     assert_no_lane_is_stranded(owner)
 
 
