@@ -102,6 +102,16 @@ class Client:
             found += (await self.next("events"))["events"]
         return found
 
+    async def events_until(self, content: str) -> list[Frame]:
+        """All events up to a message; how many depends on what came in one batch with it."""
+        found: list[Frame] = []
+        while True:
+            for event in await self.events(1):
+                found.append(event)
+                if event["type"] == "message:new":
+                    if event["data"]["message"]["content"] == content:
+                        return found
+
     async def until_said(self, content: str) -> None:
         """Waits for a message and for the news of its conversation, which comes after it."""
         awaited = "message:new"
