@@ -108,9 +108,9 @@ class Client:
         while True:
             for event in await self.events(1):
                 found.append(event)
-                if event["type"] == "message:new":
-                    if event["data"]["message"]["content"] == content:
-                        return found
+                is_message = event["type"] == "message:new"
+                if is_message and event["data"]["message"]["content"] == content:
+                    return found
 
     async def until_said(self, content: str) -> None:
         """Waits for a message and for the news of its conversation, which comes after it."""
