@@ -24,7 +24,8 @@ for each statement
 when (current_setting('chatsync.doorbell', true) is distinct from 'off')
 execute function chatsync.ring();
 
--- Called by chatsync's own processes between their transactions: {p_name: p_values, by: p_by}, or a bare
+-- Called by chatsync's own processes between their transactions, and by an operator's functions, which are
+-- rare, inside of theirs: {p_name: p_values, by: p_by}, or a bare
 -- "look" where that is too long for NOTIFY.
 create or replace function chatsync.ring_hint(p_name text, p_values text[], p_by text) returns void
 language plpgsql
