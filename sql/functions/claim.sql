@@ -5,7 +5,7 @@
 -- messages as taken that the last holder has just released, and a later one would overtake them.
 create or replace function chatsync.claim_from_lanes(
   p_queue text, p_worker_id bigint, p_lease_id bigint, p_limit integer, p_is_suspect boolean,
-  p_has_pauses boolean
+  p_has_pauses boolean, p_has_limits boolean
 ) returns bigint[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -13,6 +13,7 @@ as $$
 declare
   v_lanes text[];
   v_used text[];
+  v_refused text[];
   v_found boolean;
   v_ids bigint[];
   v_claimed bigint[] := '{}';
@@ -68,6 +69,12 @@ begin
     into v_ids, v_used, v_found
     from cut;
 
+    if p_has_limits and v_ids is not null then
+      select f.ids, f.refused into v_ids, v_refused
+      from chatsync.fit_lanes(p_queue, v_lanes, v_ids, v_claimed) as f;
+      v_used := array(
+        select u.lane from unnest(v_used) as u (lane) where u.lane <> all (v_refused));
+    end if;
     if v_ids is not null then
       v_claimed := v_claimed || v_ids;
       update chatsync.lane_turns set lease_id = p_lease_id, worker_id = p_worker_id
@@ -79,7 +86,7 @@ begin
     -- A lane that gave nothing has nothing now: it gets the turn that its head deserves, or none.
     select array_agg(l.lane) into v_lanes
     from unnest(v_lanes) as l (lane)
-    where v_used is null or not l.lane = any (v_used);
+    where l.lane <> all (coalesce(v_used, '{}')) and l.lane <> all (coalesce(v_refused, '{}'));
     if v_lanes is not null then
       perform chatsync.let_lanes_go(v_lanes);
     end if;
@@ -90,15 +97,18 @@ begin
 end
 $$;
 
--- Called by claim() for messages without a key.
+-- Called by claim() for messages without a key; p_claimed is what it has so far, for the limits.
 create or replace function chatsync.claim_keyless(
-  p_queue text, p_limit integer, p_is_suspect boolean, p_has_pauses boolean
+  p_queue text, p_limit integer, p_is_suspect boolean, p_has_pauses boolean, p_has_limits boolean,
+  p_claimed bigint[]
 ) returns bigint[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_ids bigint[];
+  v_claimed bigint[] := p_claimed;
+  v_left integer := p_limit;
 begin
   loop
     if p_is_suspect then
@@ -112,31 +122,42 @@ begin
         for no key update skip locked
       ) as m;
     else
-      select array_agg(m.id) into v_ids
+      select array_agg(m.id order by m.position) into v_ids
       from (
-        select id
-        from chatsync.message_queue
-        where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
-        order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds', id
-        limit p_limit
-        for no key update skip locked
+        select m.id, row_number() over () as position
+        from (
+          select id
+          from chatsync.message_queue
+          -- Its own locks are none that a transaction skips.
+          where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
+            and id <> all (v_claimed)
+          order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds', id
+          limit v_left
+          for no key update skip locked
+        ) as m
       ) as m;
     end if;
-    if v_ids is null or not p_has_pauses then
-      return v_ids;
+    exit when v_ids is null;
+    if p_has_pauses then
+      v_ids := chatsync.park_messages(p_queue, v_ids);
     end if;
-    v_ids := chatsync.park_messages(p_queue, v_ids);
-    if v_ids is not null then
-      return v_ids;
+    if p_has_limits and v_ids is not null then
+      v_ids := chatsync.fit_messages(p_queue, v_ids, v_claimed);
     end if;
+    continue when v_ids is null;
+    v_claimed := v_claimed || v_ids;
+    v_left := v_left - cardinality(v_ids);
+    exit when v_left = 0 or p_is_suspect or not (p_has_pauses or p_has_limits);
   end loop;
+  return v_claimed;
 end
 $$;
 
 -- Called by claim(). What a queue has to be done now, by kind; each is one probe of an index.
 create or replace function chatsync.look_for_work(
   p_queue text, out due boolean, out suspect_lanes boolean, out suspects boolean, out lanes boolean,
-  out keyless boolean, out pauses boolean, out ended_pauses boolean, out is_stopped boolean
+  out keyless boolean, out limits boolean, out pauses boolean, out ended_pauses boolean,
+  out is_stopped boolean
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -168,12 +189,13 @@ begin
     exists (
       select from chatsync.message_queue
       where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0),
+    exists (select from chatsync.queue_limits where queue = p_queue and kind <> 'depth'),
     count(*) > 0,
-    coalesce(bool_or(l.paused_until <= chatsync.now()), false),
-    coalesce(bool_or(l.tenant_id is null and l.paused_until > chatsync.now() is not false), false)
-  into due, suspect_lanes, suspects, lanes, keyless, pauses, ended_pauses, is_stopped
-  from chatsync.queue_limits l
-  where l.queue = p_queue;
+    coalesce(bool_or(p.paused_until <= chatsync.now()), false),
+    coalesce(bool_or(p.tenant_id is null and p.paused_until > chatsync.now() is not false), false)
+  into due, suspect_lanes, suspects, lanes, keyless, limits, pauses, ended_pauses, is_stopped
+  from chatsync.queue_pauses p
+  where p.queue = p_queue;
 end
 $$;
 
@@ -195,8 +217,14 @@ begin
   end if;
   -- One look at what there is: each probe that locks costs as much as this, and most find nothing.
   select * into v_has from chatsync.look_for_work(p_queue);
-  if v_has.due or v_has.ended_pauses then
-    perform chatsync.promote(p_queue);
+  if v_has.due or v_has.ended_pauses or v_has.limits then
+    if v_has.limits then
+      perform chatsync.lock_limits(p_queue);
+      perform chatsync.admit(p_queue);
+    end if;
+    if v_has.due then
+      perform chatsync.promote(p_queue);
+    end if;
     if v_has.ended_pauses then
       perform chatsync.resume_due(p_queue);
     end if;
@@ -208,19 +236,19 @@ begin
   v_lease_id := nextval('chatsync.leases');
   if v_has.suspect_lanes then
     v_ids := chatsync.claim_from_lanes(
-      p_queue, p_worker_id, v_lease_id, 1, true, v_has.pauses);
+      p_queue, p_worker_id, v_lease_id, 1, true, v_has.pauses, v_has.limits);
   end if;
   if cardinality(v_ids) = 0 and v_has.suspects then
-    v_ids := coalesce(chatsync.claim_keyless(p_queue, 1, true, v_has.pauses), '{}');
+    v_ids := chatsync.claim_keyless(p_queue, 1, true, v_has.pauses, v_has.limits, v_ids);
   end if;
   if cardinality(v_ids) = 0 then
     if v_has.lanes then
       v_ids := chatsync.claim_from_lanes(
-        p_queue, p_worker_id, v_lease_id, p_limit, false, v_has.pauses);
+        p_queue, p_worker_id, v_lease_id, p_limit, false, v_has.pauses, v_has.limits);
     end if;
     if cardinality(v_ids) < p_limit and v_has.keyless then
-      v_ids := v_ids || coalesce(
-        chatsync.claim_keyless(p_queue, p_limit - cardinality(v_ids), false, v_has.pauses), '{}');
+      v_ids := chatsync.claim_keyless(
+        p_queue, p_limit - cardinality(v_ids), false, v_has.pauses, v_has.limits, v_ids);
     end if;
   end if;
   if cardinality(v_ids) = 0 then
@@ -239,8 +267,8 @@ end
 $$;
 
 grant execute on function
-  chatsync.claim_from_lanes(text, bigint, bigint, integer, boolean, boolean),
-  chatsync.claim_keyless(text, integer, boolean, boolean),
+  chatsync.claim_from_lanes(text, bigint, bigint, integer, boolean, boolean, boolean),
+  chatsync.claim_keyless(text, integer, boolean, boolean, boolean, bigint[]),
   chatsync.look_for_work(text),
   chatsync.claim(text, bigint, integer)
 to chatsync_worker;

@@ -40,24 +40,28 @@ begin
 end
 $$;
 
--- When the next message of a queue becomes due or its pause ends, or null: until then an idle worker
--- may sleep.
+-- When the next message of a queue becomes due, its pause ends or a rate lets something through, or null:
+-- until then an idle worker may sleep.
 create or replace function chatsync.next_ready_at(p_queue text) returns timestamptz
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when bool_or(l.tenant_id is null) then min(l.paused_until) filter (where l.tenant_id is null)
+    when bool_or(p.tenant_id is null) then min(p.paused_until) filter (where p.tenant_id is null)
     else least(
-      min(l.paused_until),
+      min(p.paused_until),
       (select min(scheduled_at) from chatsync.message_queue
         where queue = p_queue
           and (status = 'scheduled' or (status = 'retrying' and ordering_key is null))),
       (select min(ready_at) from chatsync.lane_turns
-        where queue = p_queue and lease_id is null and not is_parked and is_waiting))
+        where queue = p_queue and lease_id is null and not is_parked and is_waiting),
+      (select min(chatsync.rate_opens_at(l, k.next_at))
+        from chatsync.limit_buckets k
+        join chatsync.queue_limits l on l.limit_id = k.limit_id
+        where k.queue = p_queue and k.is_crowded and l.kind = 'rate'))
   end
-  from chatsync.queue_limits l
-  where l.queue = p_queue
+  from chatsync.queue_pauses p
+  where p.queue = p_queue
 $$;
 
 grant execute on function

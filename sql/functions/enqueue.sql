@@ -1,7 +1,8 @@
 -- Ways into the queue. Any SQL client may also insert into message_queue.
 
 -- Adds one message and returns its id; with a dedupe key that is already waiting, the first one's id.
--- A producer may look for that one here alone, hence security definer. Raises CS003 outside READ COMMITTED.
+-- A producer may look for that one here alone, hence security definer. Raises CS003 outside READ COMMITTED,
+-- CS007 when the queue is full.
 create or replace function chatsync.enqueue(
   p_queue text,
   p_tenant_id text,
@@ -23,6 +24,7 @@ as $$
 declare
   v_id bigint;
 begin
+  perform chatsync.refuse_if_full(p_queue);
   loop
     insert into chatsync.message_queue (
       queue, tenant_id, inbox_id, message_type, correlation_id, ordering_key, dedupe_key,
@@ -47,7 +49,8 @@ $$;
 
 -- Called by the gateway with a group of verified webhook deliveries, in the order of their arrival.
 -- The tenant of a delivery is its inbox's; an inbox that is gone sends it to the dead letters.
--- No metadata at all, or none for a delivery, is {}. Lock order: lanes by name.
+-- No metadata at all, or none for a delivery, is {}. Lock order: lanes by name. Raises CS007 when the queue
+-- is full.
 create or replace function chatsync.enqueue_deliveries(
   p_inbox_ids bigint[], p_correlation_ids text[], p_bodies bytea[], p_metadata jsonb[] default null,
   p_max_retries integer default 5
@@ -59,6 +62,7 @@ as $$
 declare
   v_enqueued bigint;
 begin
+  perform chatsync.refuse_if_full('inbound');
   perform chatsync.hold_lanes(
     'inbound', array_agg(i.tenant_id), array_agg(i.inbox_id), array_agg(i.inbox_id::text),
     array_agg(0::smallint))

@@ -19,7 +19,7 @@ $$;
 -- Adds an array of {queue, tenant_id, payload, …} and returns their ids in that order; message_type is the
 -- queue's name, and the rest as enqueue() has it, where they are left out. A dedupe key that is already
 -- waiting, or that stands earlier in the array, gives the first one's id. Lock order: lanes by queue and
--- name, then dedupe keys. Raises CS003 outside READ COMMITTED.
+-- name, then dedupe keys. Raises CS003 outside READ COMMITTED, CS007 when a queue is full.
 create or replace function chatsync.enqueue_many(p_messages jsonb, p_max_retries integer default 5)
 returns bigint[]
 language plpgsql security definer
@@ -36,6 +36,7 @@ begin
   for v_queue in
     select distinct m.queue from chatsync.new_messages(p_messages) as m order by m.queue
   loop
+    perform chatsync.refuse_if_full(v_queue);
     perform chatsync.hold_lanes(
       v_queue, array_agg(m.tenant_id), array_agg(m.inbox_id), array_agg(m.ordering_key),
       array_agg(coalesce(m.priority, 0::smallint)))

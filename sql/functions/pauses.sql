@@ -7,7 +7,7 @@ create or replace function chatsync.is_paused(
 language sql stable
 return exists (
   select
-  from chatsync.queue_limits l
+  from chatsync.queue_pauses l
   where l.queue = p_queue
     and (l.paused_until is null or l.paused_until > chatsync.now())
     and (l.tenant_id is null or l.tenant_id = p_tenant_id)
@@ -24,12 +24,30 @@ create or replace function chatsync.pause(
 language sql security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  insert into chatsync.queue_limits as l (
+  insert into chatsync.queue_pauses as p (
     queue, tenant_id, inbox_id, ordering_key, pause_reason, paused_until)
   values (p_queue, p_tenant_id, p_inbox_id, p_ordering_key, p_reason, p_until)
-  on conflict on constraint scope_has_one_limit do update
+  on conflict on constraint scope_has_one_pause do update
   set pause_reason = excluded.pause_reason, paused_until = excluded.paused_until,
     paused_at = chatsync.now()
+$$;
+
+-- Called by whoever learns that something must rest, such as an inbox whose token expired: as pause(), but a
+-- pause that is there and lasts longer stays as it is.
+create or replace function chatsync.pause_at_least(
+  p_queue text, p_tenant_id text, p_inbox_id bigint, p_ordering_key text, p_reason text,
+  p_until timestamptz
+) returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into chatsync.queue_pauses as p (
+    queue, tenant_id, inbox_id, ordering_key, pause_reason, paused_until)
+  values (p_queue, p_tenant_id, p_inbox_id, p_ordering_key, p_reason, p_until)
+  on conflict on constraint scope_has_one_pause do update
+  set pause_reason = excluded.pause_reason, paused_until = excluded.paused_until,
+    paused_at = chatsync.now()
+  where p.paused_until < coalesce(excluded.paused_until, 'infinity')
 $$;
 
 -- Called by operators. Ends exactly the pause that was made with these arguments; a narrower or a wider
@@ -42,7 +60,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  delete from chatsync.queue_limits l
+  delete from chatsync.queue_pauses l
   where l.queue = p_queue
     and (l.tenant_id, l.inbox_id, l.ordering_key)
       is not distinct from (p_tenant_id, p_inbox_id, p_ordering_key);
@@ -61,9 +79,9 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  delete from chatsync.queue_limits
-  where limit_id = any (array(
-    select limit_id from chatsync.queue_limits
+  delete from chatsync.queue_pauses
+  where pause_id = any (array(
+    select pause_id from chatsync.queue_pauses
     where queue = p_queue and paused_until <= chatsync.now()
     for update skip locked));
   perform chatsync.unpark(p_queue);
@@ -81,23 +99,23 @@ begin
   update chatsync.lane_turns t
   set is_parked = false
   from chatsync.queue_lanes q
-  where t.queue = p_queue and t.is_parked and q.lane = t.lane
+  where t.queue = p_queue and t.is_parked and t.parked_by is null and q.lane = t.lane
     and not chatsync.is_paused(q.queue, q.tenant_id, q.inbox_id, q.ordering_key);
   update chatsync.message_queue m
   set status = 'pending'
-  where m.queue = p_queue and m.status = 'paused'
+  where m.queue = p_queue and m.status = 'paused' and m.parked_by is null
     and not chatsync.is_paused(m.queue, m.tenant_id, m.inbox_id, m.ordering_key);
 end
 $$;
 
 -- Called by claims that park. The pauses of a queue, which whoever resumes waits for, and then finds what
 -- was parked under them; one that is being lifted at this moment is none any more.
-create or replace function chatsync.hold_pauses(p_queue text) returns setof chatsync.queue_limits
+create or replace function chatsync.hold_pauses(p_queue text) returns setof chatsync.queue_pauses
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
   select *
-  from chatsync.queue_limits
+  from chatsync.queue_pauses
   where queue = p_queue and (paused_until is null or paused_until > chatsync.now())
   for key share skip locked
 $$;
@@ -164,6 +182,7 @@ grant execute on function
   chatsync.resume(text, text, bigint, text)
 to chatsync_operator, chatsync_worker;
 grant execute on function
+  chatsync.pause_at_least(text, text, bigint, text, text, timestamptz),
   chatsync.is_paused(text, text, bigint, text),
   chatsync.resume_due(text),
   chatsync.unpark(text),

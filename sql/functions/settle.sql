@@ -43,7 +43,9 @@ begin
     select chatsync.let_lanes_go(array_agg(lane))
     from chatsync.lane_turns
     where lease_id = p_lease_id
-    having count(*) > 0), false);
+    having count(*) > 0), false)
+    -- What waits for the room that this lease took.
+    or exists (select from chatsync.limit_buckets where is_crowded);
 end
 $$;
 
@@ -68,7 +70,8 @@ begin
         select m.lane_key
         from chatsync.message_queue m
         where m.lease_id = p_lease_id and m.lane_key is not null))
-    having count(*) > 0), false);
+    having count(*) > 0), false)
+    or exists (select from chatsync.limit_buckets where is_crowded);
 end
 $$;
 

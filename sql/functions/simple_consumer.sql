@@ -72,7 +72,49 @@ as $$
     'retryAfterSeconds', extract(epoch from p_retry_after))))
 $$;
 
+-- Called instead of fail() when not the message but its inbox must rest, because its token expired or its
+-- provider throttles it: gives it back without charging the attempt, and pauses the inbox, or what p_scope
+-- names: 'queue', 'tenant', 'inbox' or 'key'. Without p_for until somebody resumes it. Raises CS001.
+create or replace function chatsync.rest(
+  p_id bigint, p_lease_id bigint, p_reason text, p_for interval default null,
+  p_scope text default 'inbox'
+) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform chatsync.pause_for_message(
+    m.queue, m.tenant_id, m.inbox_id, m.ordering_key, p_scope, p_reason, p_for)
+  from chatsync.message_queue m
+  where m.id = p_id and m.lease_id = p_lease_id;
+  perform chatsync.settle_some(p_lease_id, '{}', '[]', array[p_id]);
+end
+$$;
+
+-- Called by rest() and by workers. A scope that the message does not have is its tenant's.
+create or replace function chatsync.pause_for_message(
+  p_queue text, p_tenant_id text, p_inbox_id bigint, p_ordering_key text, p_scope text, p_reason text,
+  p_for interval default null
+) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_scope not in ('queue', 'tenant', 'inbox', 'key') then
+    raise exception 'a scope is queue, tenant, inbox or key, not %', p_scope using errcode = '22023';
+  end if;
+  perform chatsync.pause_at_least(
+    p_queue,
+    case when p_scope <> 'queue' then p_tenant_id end,
+    case when p_scope = 'inbox' then p_inbox_id end,
+    case when p_scope = 'key' then p_ordering_key end,
+    p_reason, chatsync.now() + p_for);
+end
+$$;
+
 grant execute on function
+  chatsync.rest(bigint, bigint, text, interval, text),
+  chatsync.pause_for_message(text, text, bigint, text, text, text, interval),
   chatsync.session_worker(),
   chatsync.get_next_queue_message(text, bigint),
   chatsync.complete(bigint, bigint),

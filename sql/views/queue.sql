@@ -64,7 +64,7 @@ select
       || coalesce(chatsync.wire_time(h.processed_at), 'just now')
     when t.is_parked then 'paused' || coalesce((
       select ': ' || string_agg(p.pause_reason, '; ' order by p.paused_at)
-      from chatsync.queue_limits p
+      from chatsync.queue_pauses p
       where p.queue = l.queue and (p.tenant_id is null or p.tenant_id = l.tenant_id)
         and (p.inbox_id is null or p.inbox_id = l.inbox_id)
         and (p.ordering_key is null or p.ordering_key = l.ordering_key)), '')

@@ -43,7 +43,7 @@ class Hands:
 
     def begin(self) -> None:
         self.transaction.rollback()
-        for table in ("message_queue", "lane_turns", "queue_lanes", "queue_limits"):
+        for table in ("message_queue", "lane_turns", "queue_lanes", "queue_pauses"):
             self.owner.execute(f"delete from chatsync.{table}".encode())
         self.owner.execute("delete from chatsync.failed_messages")
         self.set_clock(0)

@@ -33,7 +33,7 @@ def test_a_pause_may_have_an_end(operator: Operator, worker: SyncConnection, ten
     assert tenant
     assert operator("pause", QUEUE, "--reason", "an import", "--for", "15m").code == 0
     lasts = (
-        "select paused_until - paused_at between '14 min' and '16 min' from chatsync.queue_limits"
+        "select paused_until - paused_at between '14 min' and '16 min' from chatsync.queue_pauses"
     )
     assert value(worker, lasts) is True
 

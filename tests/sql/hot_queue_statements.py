@@ -8,6 +8,54 @@ TENANT = {"p_tenant_id": ("text", "'t1'")}
 
 QUEUE_STATEMENTS = [
     Statement(
+        "admit",
+        "lane_turns_parked_idx",
+        QUEUE
+        | {
+            "v_bucket.bucket": ("text", "'in_flight/tenant/t1'"),
+            "v_bucket.room": ("integer", "10"),
+        },
+        """
+        select turn from chatsync.lane_turns
+        where queue = p_queue and is_parked and parked_by = v_bucket.bucket
+        order by rank, turn
+        limit v_bucket.room
+        for update skip locked
+        """,
+    ),
+    Statement(
+        "admit",
+        "message_queue_paused_idx",
+        QUEUE
+        | {
+            "v_bucket.bucket": ("text", "'in_flight/tenant/t1'"),
+            "v_bucket.room": ("integer", "10"),
+        },
+        """
+        select id from chatsync.message_queue
+        where queue = p_queue and status = 'paused' and parked_by = v_bucket.bucket
+        order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds', id
+        limit v_bucket.room
+        for no key update skip locked
+        """,
+    ),
+    Statement(
+        "settle",
+        "limit_buckets_crowded_idx",
+        LEASE,
+        """
+        select from chatsync.limit_buckets where is_crowded
+        """,
+    ),
+    Statement(
+        "count_in_flight",
+        "message_queue_lease_idx",
+        QUEUE,
+        """
+        select tenant_id, inbox_id from chatsync.message_queue where lease_id is not null and queue = p_queue
+        """,
+    ),
+    Statement(
         "promote",
         "message_queue_due_idx",
         QUEUE,
@@ -78,13 +126,15 @@ QUEUE_STATEMENTS = [
     Statement(
         "claim_keyless",
         "message_queue_ready_idx",
-        QUEUE | {"p_limit": ("integer", "100")},
+        QUEUE | {"v_left": ("integer", "100"), "v_claimed": ("bigint[]", "'{}'")},
         """
         select id
         from chatsync.message_queue
+        -- Its own locks are none that a transaction skips.
         where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
+          and id <> all (v_claimed)
         order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds', id
-        limit p_limit
+        limit v_left
         for no key update skip locked
         """,
     ),
@@ -109,7 +159,7 @@ QUEUE_STATEMENTS = [
         update chatsync.lane_turns t
         set is_parked = false
         from chatsync.queue_lanes q
-        where t.queue = p_queue and t.is_parked and q.lane = t.lane
+        where t.queue = p_queue and t.is_parked and t.parked_by is null and q.lane = t.lane
           and not chatsync.is_paused(q.queue, q.tenant_id, q.inbox_id, q.ordering_key)
         """,
     ),
@@ -120,7 +170,7 @@ QUEUE_STATEMENTS = [
         """
         update chatsync.message_queue m
         set status = 'pending'
-        where m.queue = p_queue and m.status = 'paused'
+        where m.queue = p_queue and m.status = 'paused' and m.parked_by is null
           and not chatsync.is_paused(m.queue, m.tenant_id, m.inbox_id, m.ordering_key)
         """,
     ),

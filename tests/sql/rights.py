@@ -13,6 +13,7 @@ GATEWAY = DOCTOR | {
     "now",
     "outbox_waiting",
     "read_events",
+    "refuse_if_full",
     "refused_topics",
     "reject_delivery",
     "resolve_inbox",
@@ -49,6 +50,10 @@ OPERATOR = (
     | {
         "cancel_message",
         "dead_letters",
+        "lift_limit",
+        "limit_depth",
+        "limit_in_flight",
+        "limit_rate",
         "move_messages",
         "oldest_unstamped",
         "pause",
@@ -63,12 +68,13 @@ OPERATOR = (
         "timeline",
     }
 )
-PRODUCER = ANYBODY | {"enqueue", "enqueue_many"}
+PRODUCER = ANYBODY | {"enqueue", "enqueue_many", "refuse_if_full"}
 READER = ANYBODY
 WORKER = (
     GATEWAY
     | OPERATOR
     | {
+        "admit",
         "adopt_inbox",
         "adopted_orphans",
         "amend_message",
@@ -80,6 +86,7 @@ WORKER = (
         "apply_reads",
         "apply_replies",
         "apply_statuses",
+        "buckets_of",
         "call_rank",
         "claim",
         "claim_from_lanes",
@@ -87,14 +94,20 @@ WORKER = (
         "complete",
         "contacts_to_merge",
         "conversation_news",
+        "count_in_flight",
         "create_inbox",
         "create_tenant",
+        "crowd",
         "dead_letter",
         "drop_partitions",
         "drop_processed_items",
         "enqueue",
         "enqueue_many",
         "fail",
+        "fit",
+        "fit_lanes",
+        "fit_messages",
+        "forget_buckets",
         "forget_inbound",
         "get_next_queue_message",
         "heartbeat",
@@ -110,6 +123,8 @@ WORKER = (
         "joined_profile",
         "lane",
         "let_lanes_go",
+        "limit_lock_class",
+        "lock_limits",
         "lock_open_conversations",
         "look_for_work",
         "look_up_contacts",
@@ -125,6 +140,8 @@ WORKER = (
         "open_epochs",
         "park_lanes",
         "park_messages",
+        "pause_at_least",
+        "pause_for_message",
         "prepare_partitions",
         "process_deliveries",
         "promote",
@@ -134,12 +151,15 @@ WORKER = (
         "publish_inbox",
         "publish_statuses",
         "publish_stored",
+        "rate_opens_at",
+        "rate_room",
         "reap",
         "refresh_statistics",
         "register_worker",
         "reject_items",
         "release",
         "resolve_contacts",
+        "rest",
         "resume_due",
         "session_worker",
         "set_reopen_hours",
@@ -148,6 +168,7 @@ WORKER = (
         "settle_failed",
         "settle_some",
         "show_qrcode",
+        "spend",
         "store_messages",
         "sweep_lanes",
         "take_last_conversations",
@@ -163,6 +184,7 @@ WORKER = (
     }
 )
 OWNER = WORKER | {
+    "begin_limits_anew",
     "can_be_redriven",
     "correlated_events",
     "drop_days",
@@ -176,8 +198,10 @@ OWNER = WORKER | {
     "prepare_processed_items",
     "preview",
     "protect_tenant_table",
+    "refuse_insert_if_full",
     "require_read_committed",
     "revived",
+    "set_limit",
     "stamping_lock",
 }
 FUNCTIONS = {
@@ -189,7 +213,14 @@ FUNCTIONS = {
     "chatsync_owner": OWNER,
 }
 
-QUEUE = {"message_queue", "queue_lanes", "queue_limits", "lane_turns", "workers"}
+QUEUE = {
+    "lane_turns",
+    "limit_buckets",
+    "message_queue",
+    "queue_lanes",
+    "queue_pauses",
+    "workers",
+}
 INBOX = {
     "contact_identities",
     "contacts",
@@ -226,8 +257,11 @@ VIEWS = {"queue_blocked", "queue_depth", "queue_workers"}
 # What the three roles besides the processes' may read, as a whole and in parts.
 READABLE = {
     "chatsync_producer": set[str](),
-    "chatsync_operator": QUEUE | VIEWS | {"failed_messages", "queue_policies", "schema_ledger"},
-    "chatsync_reader": VIEWS | {"lane_turns", "queue_lanes", "queue_limits", "workers"},
+    "chatsync_operator": QUEUE
+    | VIEWS
+    | {"failed_messages", "queue_limits", "queue_policies", "schema_ledger"},
+    "chatsync_reader": VIEWS
+    | {"lane_turns", "limit_buckets", "queue_lanes", "queue_limits", "queue_pauses", "workers"},
 }
 READABLE_IN_PART = {
     "chatsync_producer": {"message_queue": {"id"}},

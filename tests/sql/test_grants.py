@@ -83,6 +83,7 @@ def test_a_producer_says_what_is_to_be_done_and_not_how_far_it_has_come(
         "lane_key",
         "last_error",
         "lease_id",
+        "parked_by",
         "processed_at",
         "retry_count",
         "worker_id",

@@ -145,7 +145,7 @@ def test_a_pause_ends_by_itself_when_its_time_has_come(
     assert due is True
     connection.execute("select set_config('chatsync.now', '2026-01-01 12:05Z', false)")
     assert labels(claim(connection, worker_id)) == ["0"]
-    assert count(connection, "queue_limits") == 0
+    assert count(connection, "queue_pauses") == 0
 
 
 def test_a_paused_queue_wakes_nobody(worker: tuple[SyncConnection, int]) -> None:

@@ -16,6 +16,10 @@ NOT_READ = {
 
 ROWS = """
 select chatsync.create_tenant(t) from unnest(array['t1', 't2']) as t;
+select chatsync.limit_rate('outbound', 1, '1 s');
+insert into chatsync.limit_buckets (queue, bucket, limit_id, is_crowded)
+  select 'outbound', 'rate/key/' || n, limit_id, n % 1000 = 0
+  from generate_series(1, 8000) as n, chatsync.queue_limits;
 insert into chatsync.inboxes (tenant_id, provider, external_id, account_id)
   select 't' || 1 + n % 2, 'whatsapp_cloud', n, 'account ' || n from generate_series(1, 8000) as n;
 insert into chatsync.contacts (tenant_id, contact_id, name, merged_into)

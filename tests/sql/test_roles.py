@@ -30,6 +30,10 @@ DEFINER_FUNCTIONS = {
     "enqueue_many",
     "forget_inbound",
     "hold_lane_of_insert",
+    "lift_limit",
+    "limit_depth",
+    "limit_in_flight",
+    "limit_rate",
     "move_messages",
     "oldest_unstamped",
     "open_epochs",
@@ -41,6 +45,8 @@ DEFINER_FUNCTIONS = {
     "purge_queue",
     "redrive",
     "refresh_statistics",
+    "refuse_if_full",
+    "refuse_insert_if_full",
     "reject_delivery",
     "resolve_inbox",
     "resolve_inboxes",
@@ -130,6 +136,7 @@ def test_tables_with_a_tenant_have_the_listed_policies_and_no_other(
         "failed_messages": POLICIES | FOR_PEOPLE,
         "queue_lanes": POLICIES | FOR_PEOPLE,
         "queue_limits": POLICIES | FOR_PEOPLE,
+        "queue_pauses": POLICIES | FOR_PEOPLE,
     }
 
 

@@ -29,6 +29,7 @@ HIDDEN = {
     "processed_items",
     "queue_lanes",
     "queue_limits",
+    "queue_pauses",
 }
 
 
@@ -52,6 +53,7 @@ def filled(shared: Connections) -> Connections:
             [tenant, inbox],
         )
         owner.execute("select chatsync.pause('outbound', %s)", [tenant])
+        owner.execute("select chatsync.limit_in_flight('outbound', 1, 'tenant', %s)", [tenant])
         identity = {"scope": "tenant", "kind": "phone", "value": "1"}
         item = {"tenant_id": tenant, "inbox_id": inbox, "correlation_id": "c", "metadata": {}}
         item["occurred_at"] = "2026-01-01T00:00:00Z"

@@ -89,7 +89,7 @@ def paused(as_json: bool) -> None:
         return await ask(
             connection,
             "select queue, tenant_id, inbox_id, ordering_key, pause_reason, paused_at, paused_until"
-            " from chatsync.queue_limits order by paused_at",
+            " from chatsync.queue_pauses order by paused_at",
         )
 
     show(operate(look), PAUSED, as_json=as_json, nothing="nothing is paused")
