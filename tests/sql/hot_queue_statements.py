@@ -4,6 +4,10 @@ from sql.planning import Statement
 
 QUEUE = {"p_queue": ("text", "'outbound'")}
 LEASE = {"p_lease_id": ("bigint", "77")}
+BUCKET = {
+    "v_bucket.bucket": ("text", "'in_flight/tenant/t1'"),
+    "v_bucket.room": ("integer", "10"),
+}
 TENANT = {"p_tenant_id": ("text", "'t1'")}
 
 QUEUE_STATEMENTS = [
@@ -52,7 +56,9 @@ QUEUE_STATEMENTS = [
         "message_queue_lease_idx",
         QUEUE,
         """
-        select tenant_id, inbox_id from chatsync.message_queue where lease_id is not null and queue = p_queue
+        select tenant_id, inbox_id
+        from chatsync.message_queue
+        where lease_id is not null and queue = p_queue
         """,
     ),
     Statement(
