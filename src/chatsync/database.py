@@ -16,7 +16,7 @@ from psycopg import pq, sql
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from chatsync.errors import ConfigError, DatabaseUnavailable, LeaseLost
+from chatsync.errors import ConfigError, DatabaseUnavailable, LeaseLost, QueueFull
 
 Role: TypeAlias = Literal[
     "chatsync_gateway",
@@ -30,6 +30,7 @@ Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
 Row: TypeAlias = tuple[Any, ...]
 
 LEASE_LOST = "CS001"
+QUEUE_FULL = "CS007"
 # A link that breaks without a word is found by asking, which costs a round trip.
 TRUSTED_SECONDS = 5.0
 # What a backend has cached grows with the time.
@@ -215,6 +216,8 @@ def translated(error: psycopg.Error) -> Exception:
     """The class of ours that says what to do, or the error itself where none does."""
     if error.sqlstate == LEASE_LOST:
         return LeaseLost(_one_line(error))
+    if error.sqlstate == QUEUE_FULL:
+        return QueueFull(error.diag.message_primary or "the queue is full")
     if is_transient(error):
         return DatabaseUnavailable("the database does not answer")
     return error

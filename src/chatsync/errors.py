@@ -4,9 +4,11 @@ ChatsyncError
 ├── ConfigError              a setting or the machine is wrong: say it in one sentence, exit with 2
 ├── SchemaMismatch           the database is newer than this code, or not migrated: exit with 3
 ├── DatabaseUnavailable      no answer, or a transient refusal: retry with backoff; 503 to callers
+├── QueueFull                the queue takes no more for now: try again later; 503 to callers
 ├── LeaseLost                the work was handed to another worker: drop it, touch nothing
 ├── HandlerOutcome           raised by a handler to say what becomes of a message
 │   ├── Retry                try again, after a delay if one is given
+│   ├── Pause                give it back uncharged, and let nothing of its inbox begin meanwhile
 │   └── Permanent            dead-letter at once
 └── RequestError             the caller's mistake; carries the HTTP status and a sentence to show
     ├── BadRequest · BadCursor · TokenInUrl · Unauthorized · TokenExpired · Forbidden
@@ -15,9 +17,14 @@ ChatsyncError
 """
 
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias
 
 MAX_AFTER_SECONDS = 366 * 24 * 3600.0
+# Less would be a loop.
+MIN_PAUSE_SECONDS = 1.0
+
+# What of a message's surroundings a pause is for.
+PauseScope: TypeAlias = Literal["queue", "tenant", "inbox", "key"]
 
 
 class ChatsyncError(Exception):
@@ -42,6 +49,10 @@ class DatabaseUnavailable(ChatsyncError):
     code = "unavailable"
 
 
+class QueueFull(ChatsyncError):
+    code = "queue_full"
+
+
 class LeaseLost(ChatsyncError):
     code = "lease_lost"
 
@@ -57,13 +68,39 @@ class Retry(HandlerOutcome):
 
     def __init__(self, message: str, *, after: float | timedelta | None = None) -> None:
         super().__init__(message)
-        seconds = after.total_seconds() if isinstance(after, timedelta) else after
-        # Whatever a float can say (a NaN as well) becomes what the database's clock can.
-        self.after_seconds = None if seconds is None else min(max(0.0, seconds), MAX_AFTER_SECONDS)
+        self.after_seconds = _seconds(after)
+
+
+class Pause(HandlerOutcome):
+    """Say that not the message but its surroundings must rest: nothing of them begins.
+
+    The message goes back uncharged. `after`, in seconds or as a timedelta, ends the pause; without
+    it, whoever resumes. A message without an inbox pauses its tenant in that queue.
+    """
+
+    code = "pause"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        after: float | timedelta | None = None,
+        scope: PauseScope = "inbox",
+    ) -> None:
+        super().__init__(message)
+        seconds = _seconds(after)
+        self.after_seconds = None if seconds is None else max(MIN_PAUSE_SECONDS, seconds)
+        self.scope: PauseScope = scope
 
 
 class Permanent(HandlerOutcome):
     code = "permanent"
+
+
+def _seconds(after: float | timedelta | None) -> float | None:
+    seconds = after.total_seconds() if isinstance(after, timedelta) else after
+    # Whatever a float can say (a NaN as well) becomes what the database's clock can.
+    return None if seconds is None else min(max(0.0, seconds), MAX_AFTER_SECONDS)
 
 
 class RequestError(ChatsyncError):

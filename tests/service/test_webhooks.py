@@ -98,3 +98,18 @@ def _kept(owner: SyncConnection) -> tuple[object, ...]:
     ).fetchone()
     assert row is not None
     return row
+
+
+async def test_a_full_queue_tells_the_sender_to_come_again(
+    gateway: Gateway, owner: SyncConnection
+) -> None:
+    owner.execute("select chatsync.limit_depth('inbound', 1)")
+    assert (await gateway.post(delivery(said("one", "w1")))).status_code == 200
+    # It is counted once a second.
+    owner.execute("update chatsync.queue_limits set counted_at = null")
+
+    refused = await gateway.post(delivery(said("two", "w2")))
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    assert refused.headers["retry-after"] == "5"
+    assert _kept(owner) == (1, 0)

@@ -281,8 +281,8 @@ def test_a_full_queue_refuses_and_takes_again_when_there_is_room(
     with pytest.raises(psycopg.DatabaseError, match="is full"):
         value(
             connection,
-            "select chatsync.enqueue_many("
-            "jsonb_build_array('{\"tenant_id\": \"t1\"}'::jsonb || jsonb_build_object('queue', %s::text)))",
+            "select chatsync.enqueue_many(jsonb_build_array("
+            "jsonb_build_object('tenant_id', 't1', 'queue', %s::text)))",
             [QUEUE],
         )
     with pytest.raises(psycopg.DatabaseError, match="is full"):

@@ -22,7 +22,7 @@ from chatsync.queue.handler import (
     fail_all,
     raise_if_not_ours,
 )
-from chatsync.queue.message import QueueMessage, release, settle
+from chatsync.queue.message import QueueMessage, pause_for, release, settle
 from chatsync.queue.workplace import Workplace
 from chatsync.supervision import back_off
 from chatsync.telemetry import metrics
@@ -146,6 +146,8 @@ class Batches:
                 fail_all(rest, Retry("the database gave up on this batch"), aside)
             else:
                 await apply_in_halves(connection, self._handler, rest, aside)
+            for paused in aside.rests:
+                await pause_for(connection, paused)
             await settle(connection, rest, aside.failures, aside.untouched)
         return len(aside.failures) + len(aside.untouched)
 

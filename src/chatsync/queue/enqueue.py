@@ -14,7 +14,7 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from chatsync.database import Database
-from chatsync.errors import DatabaseUnavailable, Unavailable
+from chatsync.errors import DatabaseUnavailable, QueueFull, Unavailable
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import Hint
 
@@ -23,6 +23,8 @@ GROUP = 200
 # Groups that commit at the same time, each of inboxes of its own: while one waits for the disk, the
 # other one's rows are written.
 LINES = 2
+# A queue that is full is counted again after a second; it takes longer to empty.
+FULL_RETRY_MS = 5000
 # Deliveries that wait for a commit; beyond them senders are told to come back.
 MAX_WAITING = 5_000
 
@@ -106,6 +108,10 @@ class _Line:
     async def _commit(self, group: list[_Waiting]) -> None:
         try:
             await self._insert([d for waiting in group for d in waiting.deliveries])
+        except QueueFull as error:
+            log.warning("intake_refused", error=error.message, deliveries=len(group))
+            for waiting in group:
+                _refuse(waiting, Unavailable(error.message, retry_after_ms=FULL_RETRY_MS))
         except (DatabaseUnavailable, psycopg.Error) as error:
             if len(group) == 1:
                 log.warning("intake_failed", error=repr(error))

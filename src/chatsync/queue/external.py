@@ -16,8 +16,16 @@ import structlog
 from chatsync.database import Link
 from chatsync.errors import DatabaseUnavailable, LeaseLost
 from chatsync.events.hint import Hint
-from chatsync.queue.handler import bounded, failure_of
-from chatsync.queue.message import Failure, Lane, QueueMessage, release, settle_some
+from chatsync.queue.handler import bounded, outcome_of
+from chatsync.queue.message import (
+    Failure,
+    Lane,
+    QueueMessage,
+    Rest,
+    pause_for,
+    release,
+    settle_some,
+)
 from chatsync.queue.workplace import Workplace
 from chatsync.supervision import back_off, end
 from chatsync.telemetry import metrics
@@ -44,6 +52,7 @@ class _Held:
     done: list[int] = field(default_factory=list[int])
     failures: list[Failure] = field(default_factory=list[Failure])
     untouched: list[int] = field(default_factory=list[int])
+    rests: list[Rest] = field(default_factory=list[Rest])
     has_news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put_back(self, messages: Sequence[QueueMessage]) -> None:
@@ -131,10 +140,14 @@ class External:
         done, held.done = held.done, []
         failures, held.failures = held.failures, []
         untouched, held.untouched = held.untouched, []
+        rests, held.rests = held.rests, []
         attempts = 0
         while True:
             try:
                 async with self._workplace.database.connection() as connection:
+                    # Before they are given back, so that nobody begins with them meanwhile.
+                    for rest in rests:
+                        await pause_for(connection, rest)
                     has_more = await settle_some(
                         connection, held.lease_id, done, failures, untouched
                     )
@@ -155,23 +168,27 @@ class External:
         """Handle the messages of a line; one that is tried again keeps the later ones waiting."""
         for position, message in enumerate(line):
             try:
-                failure = await self._attempt(message)
+                outcome = await self._attempt(message)
             except asyncio.CancelledError:
                 held.put_back(line[position:])
                 raise
             except LeaseLost:
                 held.put_back(line[position:])
                 return
-            if failure is None:
+            if isinstance(outcome, Rest):
+                held.rests.append(outcome)
+                held.put_back(line[position:])
+                return
+            if outcome is None:
                 held.done.append(message.id)
             else:
-                held.failures.append(failure)
+                held.failures.append(outcome)
             held.has_news.set()
-            if failure is not None and not failure.is_permanent:
+            if outcome is not None and not outcome.is_permanent:
                 held.put_back(line[position + 1 :])
                 return
 
-    async def _attempt(self, message: QueueMessage) -> Failure | None:
+    async def _attempt(self, message: QueueMessage) -> Failure | Rest | None:
         """Handle a message when it is its turn. Raises LeaseLost where nothing may be begun."""
         line = asyncio.current_task()
         assert line is not None
@@ -183,7 +200,7 @@ class External:
             try:
                 await bounded(self._handle(message), self._timeout_seconds)
             except Exception as error:
-                return failure_of(message, error)
+                return outcome_of(message, error)
             finally:
                 self._busy.discard(line)
         return None

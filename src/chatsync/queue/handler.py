@@ -9,9 +9,16 @@ import psycopg
 import structlog
 
 from chatsync.database import LEASE_LOST, Connection, is_transient, translated
-from chatsync.errors import DatabaseUnavailable, HandlerOutcome, LeaseLost, Permanent, Retry
+from chatsync.errors import (
+    DatabaseUnavailable,
+    HandlerOutcome,
+    LeaseLost,
+    Pause,
+    Permanent,
+    Retry,
+)
 from chatsync.events.stamper import Stamped
-from chatsync.queue.message import Failure, Lane, QueueMessage
+from chatsync.queue.message import Failure, Lane, QueueMessage, Rest
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -67,13 +74,20 @@ class PutAside:
 
     failures: list[Failure] = field(default_factory=list[Failure])
     untouched: list[int] = field(default_factory=list[int])
+    rests: list[Rest] = field(default_factory=list[Rest])
     _blocked: set[Lane] = field(default_factory=set[Lane])
 
     def fail(self, message: QueueMessage, error: Exception) -> None:
         """Charge a message. Unless it is given up, the later ones of its key stay behind it."""
-        failure = failure_of(message, error)
-        self.failures.append(failure)
-        if message.lane is not None and not failure.is_permanent:
+        outcome = outcome_of(message, error)
+        if isinstance(outcome, Rest):
+            self.rests.append(outcome)
+            self.untouched.append(message.id)
+        else:
+            self.failures.append(outcome)
+            if outcome.is_permanent:
+                return
+        if message.lane is not None:
             self._blocked.add(message.lane)
 
     def unblocked(self, batch: Sequence[QueueMessage]) -> list[QueueMessage]:
@@ -140,8 +154,19 @@ async def bounded(call: Awaitable[None], seconds: float) -> None:
         raise Retry("the handler was cancelled by itself") from None
 
 
-def failure_of(message: QueueMessage, error: Exception) -> Failure:
+def outcome_of(message: QueueMessage, error: Exception) -> Failure | Rest:
     """What an error says of a message; one that nobody knows is tried again, with its traceback."""
+    if isinstance(error, Pause):
+        log.warning(
+            "queue_paused",
+            queue=message.queue,
+            id=message.id,
+            correlation_id=message.correlation_id,
+            scope=error.scope,
+            seconds=error.after_seconds,
+            error=error.message,
+        )
+        return Rest(message, error.message, error.scope, error.after_seconds)
     is_meant = isinstance(error, HandlerOutcome)
     text = error.message if is_meant else f"{type(error).__name__}: {error}"
     log.warning(

@@ -11,7 +11,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from chatsync.database import Connection, Database
-from chatsync.errors import DatabaseUnavailable
+from chatsync.errors import DatabaseUnavailable, PauseScope
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -62,6 +62,16 @@ class Failure:
             "isPermanent": self.is_permanent,
             "retryAfterSeconds": self.retry_after_seconds,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A message whose surroundings must rest: it goes back uncharged."""
+
+    message: QueueMessage
+    reason: str
+    scope: PauseScope
+    seconds: float | None
 
 
 async def claim(
@@ -124,6 +134,23 @@ async def settle_some(
     )
     row = await cursor.fetchone()
     return bool(row and row[0])
+
+
+async def pause_for(connection: Connection, rest: Rest) -> None:
+    """Let nothing begin of what a message found to be in need of a rest."""
+    message = rest.message
+    await connection.execute(
+        "select chatsync.pause_for_message(%s, %s, %s, %s, %s, %s, make_interval(secs => %s))",
+        [
+            message.queue,
+            message.tenant_id,
+            message.inbox_id,
+            message.ordering_key,
+            rest.scope,
+            _storable(rest.reason[:MAX_ERROR]),
+            rest.seconds,
+        ],
+    )
 
 
 async def release(database: Database, lease_id: int) -> None:

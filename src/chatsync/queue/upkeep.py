@@ -62,6 +62,7 @@ class Upkeep:
         if mended := await self._database.fetch_value("select chatsync.sweep_lanes()"):
             log.info("lanes_swept", lanes=mended)
             self._doorbell.ring(EVERYTHING)
+        await self._database.fetch_value("select chatsync.forget_buckets()")
         if joined := await self._database.fetch_value("select chatsync.join_orphans()"):
             log.info("orphans_joined", items=joined)
 

@@ -3,8 +3,8 @@
 This is what other programs import; what it stands on may change.
 """
 
-from chatsync.errors import Permanent, Retry
+from chatsync.errors import Pause, Permanent, QueueFull, Retry
 from chatsync.worker.message import Message, NewMessage
 from chatsync.worker.worker import Worker
 
-__all__ = ["Message", "NewMessage", "Permanent", "Retry", "Worker"]
+__all__ = ["Message", "NewMessage", "Pause", "Permanent", "QueueFull", "Retry", "Worker"]

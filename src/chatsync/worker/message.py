@@ -25,6 +25,7 @@ class Message(Generic[Payload_co]):
     id: int
     queue: str
     tenant_id: str
+    inbox_id: int | None
     ordering_key: str | None
     message_type: str
     correlation_id: str
@@ -51,6 +52,7 @@ class NewMessage:
     scheduled_at: datetime | None = None
     correlation_id: str | None = None
     metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+    inbox_id: int | None = None
     max_retries: int | None = None
 
 
@@ -67,6 +69,7 @@ class Reader(Generic[Payload]):
             id=message.id,
             queue=message.queue,
             tenant_id=message.tenant_id,
+            inbox_id=message.inbox_id,
             ordering_key=message.ordering_key,
             message_type=message.message_type,
             correlation_id=message.correlation_id,

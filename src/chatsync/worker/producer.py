@@ -23,7 +23,8 @@ class Producer:
     async def enqueue_many(
         self, messages: list[NewMessage], connection: Connection | None = None
     ) -> list[int]:
-        """Their ids, in order. Raises DatabaseUnavailable, and psycopg.Error for what is refused.
+        """Their ids, in order. Raises QueueFull, DatabaseUnavailable, and psycopg.Error for what is
+        refused.
 
         With a connection they become true with its transaction.
         """

@@ -133,6 +133,7 @@ class Worker:
         scheduled_at: datetime | None = None,
         correlation_id: str | None = None,
         metadata: Mapping[str, object] | None = None,
+        inbox_id: int | None = None,
         max_retries: int | None = None,
         connection: Connection | None = None,
     ) -> int:
@@ -148,6 +149,7 @@ class Worker:
             scheduled_at=scheduled_at,
             correlation_id=correlation_id,
             metadata=metadata or {},
+            inbox_id=inbox_id,
             max_retries=max_retries,
         )
         return (await self.enqueue_many([message], connection=connection))[0]
@@ -158,8 +160,8 @@ class Worker:
         """Put messages in line in one round trip, and return their ids in order.
 
         With the connection of a transactional handler they become true with its transaction.
-        Raises ConfigError outside `running`, DatabaseUnavailable, and psycopg.Error for what the
-        database refuses.
+        Raises ConfigError outside `running`, QueueFull, DatabaseUnavailable, and psycopg.Error for
+        what the database refuses.
         """
         if self._producer is None:
             raise ConfigError("the worker is not running: enqueue inside `async with running()`")
