@@ -90,16 +90,6 @@ async def test_a_body_over_the_limit_is_refused_unread(
     assert _kept(owner)[1] == 0
 
 
-def _kept(owner: SyncConnection) -> tuple[object, ...]:
-    row = owner.execute(
-        "select (select count(*) from chatsync.messages)"
-        " + (select count(*) from chatsync.message_queue),"
-        " (select count(*) from chatsync.failed_messages)"
-    ).fetchone()
-    assert row is not None
-    return row
-
-
 async def test_a_full_queue_tells_the_sender_to_come_again(
     gateway: Gateway, owner: SyncConnection
 ) -> None:
@@ -113,3 +103,13 @@ async def test_a_full_queue_tells_the_sender_to_come_again(
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
     assert refused.headers["retry-after"] == "5"
     assert _kept(owner) == (1, 0)
+
+
+def _kept(owner: SyncConnection) -> tuple[object, ...]:
+    row = owner.execute(
+        "select (select count(*) from chatsync.messages)"
+        " + (select count(*) from chatsync.message_queue),"
+        " (select count(*) from chatsync.failed_messages)"
+    ).fetchone()
+    assert row is not None
+    return row

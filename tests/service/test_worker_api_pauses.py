@@ -142,9 +142,8 @@ def test_a_pause_that_lasts_longer_stays(
     owner: SyncConnection, first: str, second: str, reason: str
 ) -> None:
     owner.execute(f"select chatsync.pause('{QUEUE}', 't1', 7, null, 'by hand', {first})".encode())
-    owner.execute(
-        f"select chatsync.pause_for_message('{QUEUE}', 't1', 7, 'a', 'inbox', 'token', {second})".encode()
-    )
+    scope = f"'{QUEUE}', 't1', 7, 'a', 'inbox'"
+    owner.execute(f"select chatsync.pause_for_message({scope}, 'token', {second})".encode())
     assert [row[3] for row in pauses(owner)] == [reason]
 
 
