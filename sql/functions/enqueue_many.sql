@@ -29,19 +29,27 @@ as $$
 declare
   -- One moment for all: what counts as due when lanes are held must count as due when it is inserted.
   v_now timestamptz := chatsync.now();
-  v_queue text;
+  v_part record;
+  v_has_dedupe_keys boolean := false;
+  -- A random number for each message is a tenth of the whole; one for the call and the place in it will do.
+  v_correlation_id text := gen_random_uuid()::text || '-';
   v_ids bigint[];
   v_found bigint[] := '{}';
 begin
-  for v_queue in
-    select distinct m.queue from chatsync.new_messages(p_messages) as m order by m.queue
-  loop
-    perform chatsync.refuse_if_full(v_queue);
-    perform chatsync.hold_lanes(
-      v_queue, array_agg(m.tenant_id), array_agg(m.inbox_id), array_agg(m.ordering_key),
-      array_agg(coalesce(m.priority, 0::smallint)))
+  for v_part in
+    select m.queue, bool_or(m.dedupe_key is not null) as has_dedupe_keys,
+      array_agg(m.tenant_id) as tenant_ids, array_agg(m.inbox_id) as inbox_ids,
+      -- What comes later joins its lane when it is due.
+      array_agg(case when m.scheduled_at > v_now then null else m.ordering_key end) as ordering_keys,
+      array_agg(coalesce(m.priority, 0::smallint)) as priorities
     from chatsync.new_messages(p_messages) as m
-    where m.queue = v_queue and not coalesce(m.scheduled_at > v_now, false);
+    group by m.queue
+    order by m.queue
+  loop
+    perform chatsync.refuse_if_full(v_part.queue);
+    perform chatsync.hold_lanes(
+      v_part.queue, v_part.tenant_ids, v_part.inbox_ids, v_part.ordering_keys, v_part.priorities);
+    v_has_dedupe_keys := v_has_dedupe_keys or v_part.has_dedupe_keys;
   end loop;
   -- Ids are given out beforehand, so that they follow the array while rows are inserted in the order of
   -- their dedupe keys: two calls with the same keys wait for each other, and never both.
@@ -55,7 +63,7 @@ begin
       payload, metadata, priority, max_retries, scheduled_at, status)
     overriding system value
     select v_ids[m.place], m.queue, m.tenant_id, m.inbox_id, coalesce(m.message_type, m.queue),
-      coalesce(m.correlation_id, gen_random_uuid()::text), m.ordering_key, m.dedupe_key,
+      coalesce(m.correlation_id, v_correlation_id || m.place), m.ordering_key, m.dedupe_key,
       m.payload, coalesce(m.metadata, '{}'), coalesce(m.priority, 0),
       coalesce(m.max_retries, p_max_retries), coalesce(m.scheduled_at, v_now),
       case when m.scheduled_at > v_now then 'scheduled' else 'pending' end
@@ -63,6 +71,10 @@ begin
     where v_found[m.place] is null
     order by m.queue, m.tenant_id, m.dedupe_key, m.place
     on conflict (queue, tenant_id, dedupe_key) where dedupe_key is not null do nothing;
+    if not v_has_dedupe_keys then
+      v_found := v_ids;
+      exit;
+    end if;
     -- In a new snapshot, which shows what another transaction committed while this one waited for it.
     select array_agg(
       case when m.dedupe_key is null then v_ids[m.place]
