@@ -44,7 +44,7 @@ def test_ids_come_in_the_order_of_the_messages_and_so_does_the_work(
 
 
 def test_what_is_left_out_is_as_enqueue_has_it(worker: SyncConnection) -> None:
-    plain = {"queue": QUEUE, "tenant_id": "t1", "payload": {"a": 1}}
+    plain: dict[str, object] = {"queue": QUEUE, "tenant_id": "t1", "payload": {"a": 1}}
     enqueue_many(worker, plain, plain)
     row = worker.execute(
         "select message_type, status, priority, max_retries, metadata, ordering_key, payload,"

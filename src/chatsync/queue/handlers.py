@@ -63,10 +63,11 @@ def _parse(message: QueueMessage) -> list[InboundItem]:
         delivery = parse_json(message.body or b"")
     except BodyError as error:
         raise Permanent(str(error)) from error
-    if "event" in message.metadata and not delivery.get("event"):
+    metadata = message.metadata or {}
+    if "event" in metadata and not delivery.get("event"):
         # The address named what the body does not.
-        delivery["event"] = message.metadata["event"]
-    source = Source(message.inbox_id, message.metadata.get("account_id"), message.created_at)
+        delivery["event"] = metadata["event"]
+    source = Source(message.inbox_id, metadata.get("account_id"), message.created_at)
     return [
         InboundItem(message.tenant_id, message.inbox_id, message.correlation_id, item)
         for item in parse(delivery, source)

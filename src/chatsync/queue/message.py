@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 import psycopg
 import structlog
-from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from chatsync.database import Connection, Database
@@ -23,7 +22,7 @@ Lane: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class QueueMessage:
-    """One message under a lease. `retry_count` counts this delivery, too."""
+    """One message under a lease. `payload` is JSON; `retry_count` counts this delivery, too."""
 
     id: int
     queue: str
@@ -32,9 +31,9 @@ class QueueMessage:
     message_type: str
     correlation_id: str
     ordering_key: str | None
-    payload: Any
+    payload: str | None
     body: bytes | None
-    metadata: dict[str, Any]
+    metadata: dict[str, Any] | None
     retry_count: int
     worker_id: int
     lease_id: int
@@ -78,16 +77,16 @@ async def claim(
     connection: Connection, queue: str, worker_id: int, limit: int
 ) -> list[QueueMessage]:
     """Lease up to `limit` messages, in order, in autocommit."""
-    cursor = connection.cursor(row_factory=class_row(QueueMessage))
-    await cursor.execute(
+    cursor = await connection.execute(
+        # As QueueMessage has it. JSON is read where it is known what should be in it.
         "select id, queue, tenant_id, inbox_id, message_type, correlation_id, ordering_key,"
-        " payload, body, metadata, retry_count, worker_id, lease_id, created_at"
+        " payload::text, body, nullif(metadata, '{}'), retry_count, worker_id, lease_id, created_at"
         # A crash of PostgreSQL ends the worker and its claims with it: nothing to flush.
         " from chatsync.claim(%s, %s, %s), set_config('synchronous_commit', 'off', true)",
         [queue, worker_id, limit],
         binary=True,
     )
-    return await cursor.fetchall()
+    return [QueueMessage(*row) for row in await cursor.fetchall()]
 
 
 async def settle(

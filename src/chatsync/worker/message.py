@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from chatsync.errors import Permanent
 from chatsync.queue.message import QueueMessage
@@ -74,19 +75,29 @@ class Reader(Generic[Payload]):
             message_type=message.message_type,
             correlation_id=message.correlation_id,
             payload=self._payload(message.payload),
-            metadata=message.metadata,
+            metadata=message.metadata or {},
             attempt=message.retry_count,
             created_at=message.created_at,
         )
 
-    def _payload(self, payload: Any) -> Payload:
+    def _payload(self, payload: str | None) -> Payload:
         if self._adapter is None:
-            return payload
+            return _read(payload)
         try:
             # As JSON, since that is what it is: even a strict model takes a date from a string.
-            return self._adapter.validate_json(json.dumps(payload))
+            return self._adapter.validate_json(payload or "null")
         except ValidationError as error:
             raise Permanent(f"the payload is no {self._name}: {_sentence(error)}") from None
+
+
+def _read(payload: str | None) -> Any:
+    if payload is None:
+        return None
+    try:
+        return from_json(payload)
+    except ValueError:
+        # It stops at a depth of some hundred; PostgreSQL took this.
+        return json.loads(payload)
 
 
 def _sentence(error: ValidationError) -> str:
