@@ -2,8 +2,8 @@
 
     writer.py NUMBER TASKS
 
-SIGUSR1 changes how waiting workers are woken: not at all, then `after` the commit, as chatsync does,
-then by the `trigger` of foreign writers, inside the transaction, and so on. Says "ready" when it
+SIGUSR1 changes how waiting workers are woken: not at all, then after the commit, as chatsync does,
+then by the trigger of foreign writers, inside the transaction, and so on. Says "ready" when it
 writes.
 """
 
@@ -12,7 +12,7 @@ import itertools
 import signal
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from chatsync import settings as settings_module
 from chatsync.database import Database
@@ -89,10 +89,8 @@ async def ringing_inside(settings: Settings, size: int) -> AsyncGenerator[Databa
 async def until_stopped() -> None:
     task = asyncio.ensure_future(main(int(sys.argv[1]), int(sys.argv[2])))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
+    with suppress(asyncio.CancelledError):
         await task
-    except asyncio.CancelledError:
-        pass
 
 
 if __name__ == "__main__":
