@@ -4,8 +4,8 @@
         [--json FILE]
 
 Eight writers enqueue messages one by one: eight processes, or eight connections of one process.
-They change the way every second. One more process listens and does nothing. What the writers' backends
-wait for is looked at every 20 ms.
+They change the way every second. One more process listens and does nothing. What the writers'
+backends wait for is looked at every 20 ms.
 """
 
 import argparse
