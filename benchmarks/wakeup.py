@@ -163,9 +163,9 @@ def _begun(log: Child, block: str) -> list[float]:
 def idle(bench: Bench, worker: Child | None, seconds: float) -> Result:
     """How much of a core goes into doing nothing, and how many transactions."""
     roots = {"postgres": bench.server.pid} | ({"worker": worker.pid} if worker else {})
-    began, committed, spent = time.monotonic(), bench.committed(), cpu.seconds(roots)
+    began, committed, spent = time.monotonic(), bench.committed(), cpu.fine_seconds(roots)
     time.sleep(seconds)
-    now, took = cpu.seconds(roots), time.monotonic() - began
+    now, took = cpu.fine_seconds(roots), time.monotonic() - began
     return {
         **{f"{name}_percent": (now[name] - spent[name]) / took * 100 for name in roots},
         "transactions_per_second": (bench.committed() - committed) / took,
