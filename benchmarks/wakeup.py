@@ -4,7 +4,7 @@
         [--only delay,idle] [--json FILE]
 
 One worker process with a handler of each kind, one producer that enqueues a message every 50 to
-100 ms at random moments. Then nothing is enqueued, and the CPU is read.
+100 ms at random moments, in all ways in turns. Then nothing is enqueued, and the CPU is read.
 """
 
 import argparse
@@ -12,7 +12,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,29 +25,18 @@ from side_by_side.figures import Result
 from side_by_side.processes import PATIENCE_SECONDS, BenchmarkError, Child
 from side_by_side.results import Results
 from wakeups.report import report, words
+from wakeups.ways import FLOOR, WAYS
 
 from chatsync.migrate import migrate
 from chatsync.queue.upkeep import EAGER_SECONDS
 
-# Each way into a queue, as producer.py is told.
-BLOCKS = {
-    "external handler": ("worker", "external", "without-keys"),
-    "external handler, keys": ("worker", "external", "with-keys"),
-    "transactional handler": ("worker", "transactional", "without-keys"),
-    "transactional handler, keys": ("worker", "transactional", "with-keys"),
-    "foreign insert": ("foreign", "external", "without-keys"),
-    "foreign insert, keys": ("foreign", "external", "with-keys"),
-    "scheduled": ("scheduled", "external", "without-keys"),
-    "scheduled, keys": ("scheduled", "external", "with-keys"),
-}
-FLOOR = "floor: insert, NOTIFY, LISTEN, select"
 TITLES = {
     "delay": "delay: from the enqueue, or the due time, to the beginning of the handler",
     "idle": "idle: a worker process and its PostgreSQL, with nothing to do",
 }
 WARM_UP = 20
 SETTLE_SECONDS = 5.0
-GAP_SECONDS = 0.2  # more than the longest of producer.py
+GAP_SECONDS = 0.3  # more than the longest of producer.py
 _PROGRAMS = Path(__file__).parent / "wakeups"
 
 
@@ -116,8 +106,8 @@ def _run(
         stack.callback(worker.stop)
         started = time.monotonic()
         if floor is not None:
-            for name, log in _blocks(worker, floor, run):
-                yield "delay", name, delays(bench, log, f"{run}-{name}", name, options.messages)
+            for way, result in delays(bench, worker, floor, run, options.messages).items():
+                yield "delay", way, result
         if "idle" in options.only:
             # A worker looks after its tables more often in its first minute.
             quiet = started + (0 if options.quick else EAGER_SECONDS) + SETTLE_SECONDS
@@ -125,39 +115,45 @@ def _run(
             yield "idle", "with a worker", idle(bench, worker, options.seconds)
 
 
-def _blocks(worker: Child, floor: Child, run: int) -> list[tuple[str, Child]]:
-    """What is measured, with who tells of it; each run begins with another one."""
-    blocks = [(FLOOR, floor), *((name, worker) for name in BLOCKS)]
-    first = run % len(blocks)
-    return blocks[first:] + blocks[:first]
-
-
-def delays(bench: Bench, log: Child, block: str, name: str, count: int) -> Result:
+def delays(bench: Bench, worker: Child, floor: Child, run: int, count: int) -> Mapping[str, Result]:
     """How long after they were enqueued, or due, messages are begun; not the first ones."""
-    block = block.replace(" ", "_")
     count += WARM_UP
-    if name == FLOOR:
-        producer = bench.start(block, "floor", "send", block, str(count))
-    else:
-        way, queue, keys = BLOCKS[name]
-        producer = bench.start(block, "producer", block, way, queue, keys, str(count))
+    before = len(_begun(floor)[FLOOR.name])
     with processes.ending() as stack:
+        producer = bench.start(f"producer-{run}", "producer", str(count))
         stack.callback(producer.stop)
-        deadline = time.monotonic() + PATIENCE_SECONDS + count * GAP_SECONDS
-        while len(begun := _begun(log, block)) < count:
-            if producer.process.poll() or time.monotonic() > deadline:
-                raise BenchmarkError(f"{len(begun)} of {count} messages were begun: {name}")
+        deadline = time.monotonic() + PATIENCE_SECONDS + count * len(WAYS) * GAP_SECONDS
+        while producer.process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.5)
-        # What it does at its end must not meet the next one's beginning.
-        producer.process.wait(PATIENCE_SECONDS)
-    cuts = statistics.quantiles(begun[WARM_UP:], n=100, method="inclusive")
-    return {"p50_ms": cuts[49], "p99_ms": cuts[98], "max_ms": max(begun[WARM_UP:])}
+        time.sleep(SETTLE_SECONDS)
+        if producer.process.poll() != 0:
+            cause = processes.telling_line(producer.log.read_text(errors="replace"))
+            raise BenchmarkError(f"the producer did not end: {cause}")
+    begun = _begun(worker)
+    begun[FLOOR.name] = _begun(floor)[FLOOR.name][before:]
+    for way in WAYS:
+        if len(begun[way.name]) != count:
+            raise BenchmarkError(f"{len(begun[way.name])} of {count} were begun: {way.name}")
+    least = statistics.median(begun[FLOOR.name][WARM_UP:])
+    return {way.name: _spread(begun[way.name][WARM_UP:], least) for way in WAYS}
 
 
-def _begun(log: Child, block: str) -> list[float]:
-    """The delays that were told of a block, in milliseconds."""
-    told = (line.split() for line in log.log.read_text(errors="replace").splitlines())
-    return [int(words[2]) / 1e6 for words in told if words[:2] == ["begun", block]]
+def _begun(teller: Child) -> dict[str, list[float]]:
+    """The delays that were told of each way, in milliseconds."""
+    begun: dict[str, list[float]] = defaultdict(list)
+    for line in teller.log.read_text(errors="replace").splitlines():
+        match line.split():
+            case ["begun", way, nanoseconds]:
+                begun[way].append(int(nanoseconds) / 1e6)
+            case _:
+                pass
+    return begun
+
+
+def _spread(delays: Sequence[float], least: float) -> Result:
+    cuts = statistics.quantiles(delays, n=100, method="inclusive")
+    p50 = cuts[49]
+    return {"p50_ms": p50, "p99_ms": cuts[98], "max_ms": max(delays), "p50_to_floor": p50 / least}
 
 
 def idle(bench: Bench, worker: Child | None, seconds: float) -> Result:
@@ -176,7 +172,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench wakeup", description=__doc__)
     add = parser.add_argument
     add("--runs", type=int, default=5, help="how often each is measured (5)")
-    add("--messages", type=int, default=1000, help="how many messages each time (1000)")
+    add("--messages", type=int, default=200, help="how many messages each way (200)")
     add("--seconds", type=float, default=60.0, help="how long idling is watched (60)")
     add("--quick", action="store_true", help="see that all works, in sizes too small to compare")
     add("--only", type=lambda text: text.split(","), default=list(TITLES))
@@ -185,7 +181,7 @@ def _options() -> argparse.Namespace:
     if unknown := set(options.only) - set(TITLES):
         parser.error(f"{', '.join(unknown)} is none of {', '.join(TITLES)}")
     if options.quick:
-        options.runs, options.messages, options.seconds = 1, 50, 5.0
+        options.runs, options.messages, options.seconds = 1, 20, 5.0
     return options
 
 

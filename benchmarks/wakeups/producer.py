@@ -1,9 +1,8 @@
-"""A process that enqueues messages one by one at random moments, far enough apart for all to idle.
+"""A process that enqueues messages at random moments, far enough apart for everything to idle.
 
-    producer.py BLOCK WAY QUEUE with-keys|without-keys COUNT
+    producer.py COUNT
 
-WAY: `worker` is chatsync's Python, `foreign` a plain insert by another program, `scheduled` puts
-all in line beforehand, for such moments.
+So many in each of the ways, in turns, so that what else the machine does falls on all of them.
 """
 
 import asyncio
@@ -11,78 +10,76 @@ import os
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import psycopg
 from psycopg.types.json import Jsonb
+from ways import WAYS, Way
 
-from chatsync.worker import NewMessage, Worker
+from chatsync.worker import Worker
 
 GAP_SECONDS = (0.05, 0.1)
-# What is put in line beforehand must all be there before the first one is due.
-AHEAD_SECONDS = 3.0
+# Longer than an idle worker takes to ask for the next due time.
+AHEAD_SECONDS = 0.06
+
+Send = Callable[[Way, str | None], Awaitable[None]]
 
 
-def gap() -> float:
-    return random.uniform(*GAP_SECONDS)
-
-
-def key_of(number: int, keys: str) -> str | None:
-    return f"key-{number}" if keys == "with-keys" else None
-
-
-async def by_worker(block: str, queue: str, keys: str, count: int) -> None:
+async def main(count: int) -> None:
     worker = Worker()
     async with worker.running():
-        for number in range(count):
-            await asyncio.sleep(gap())
-            payload = {"block": block, "at": time.monotonic_ns()}
-            await worker.enqueue(queue, "t1", payload, ordering_key=key_of(number, keys))
+        with _connected() as foreign, _connected() as plain:
+            foreign.execute("set role chatsync_producer")
+            senders = _senders(worker, foreign, plain)
+            for number in range(count):
+                for way in random.sample(WAYS, len(WAYS)):
+                    await asyncio.sleep(random.uniform(*GAP_SECONDS))
+                    await senders[way.kind](way, f"key-{number}" if way.has_key else None)
         await asyncio.sleep(0.1)  # the last ring
 
 
-async def beforehand(block: str, queue: str, keys: str, count: int) -> None:
-    def messages() -> Iterator[NewMessage]:
-        due = time.time_ns() + int(AHEAD_SECONDS * 1e9)
-        for number in range(count):
-            due += int(gap() * 1e6) * 1000  # PostgreSQL keeps microseconds
-            yield NewMessage(
-                queue=queue,
-                tenant_id="t1",
-                payload={"block": block, "due": due},
-                ordering_key=key_of(number, keys),
-                scheduled_at=datetime.fromtimestamp(due / 1e9, UTC),
-            )
-
-    worker = Worker()
-    async with worker.running():
-        await worker.enqueue_many(messages())
-        await asyncio.sleep(0.1)
+def _connected() -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(os.environ["CHATSYNC_DATABASE_URL"], autocommit=True)
 
 
-def by_insert(block: str, queue: str, keys: str, count: int) -> None:
-    with psycopg.connect(os.environ["CHATSYNC_DATABASE_URL"], autocommit=True) as connection:
-        connection.execute("set role chatsync_producer")
-        for number in range(count):
-            time.sleep(gap())
-            payload = {"block": block, "at": time.monotonic_ns()}
-            connection.execute(
-                "insert into chatsync.message_queue"
-                " (queue, tenant_id, message_type, correlation_id, ordering_key, payload)"
-                " values (%s, 't1', 'test', 'c', %s, %s)",
-                [queue, key_of(number, keys), Jsonb(payload)],
-            )
+def _senders(
+    worker: Worker,
+    foreign: psycopg.Connection[tuple[object, ...]],
+    plain: psycopg.Connection[tuple[object, ...]],
+) -> dict[str, Send]:
+    async def enqueue(way: Way, key: str | None) -> None:
+        payload = {"way": way.name, "at": time.monotonic_ns()}
+        await worker.enqueue(way.queue, "t1", payload, ordering_key=key)
 
+    async def schedule(way: Way, key: str | None) -> None:
+        # PostgreSQL keeps microseconds.
+        due = (time.time_ns() + int(AHEAD_SECONDS * 1e9)) // 1000 * 1000
+        await worker.enqueue(
+            way.queue,
+            "t1",
+            {"way": way.name, "due": due},
+            ordering_key=key,
+            scheduled_at=datetime.fromtimestamp(due // 1000 / 1e6, UTC),
+        )
+        await asyncio.sleep(AHEAD_SECONDS)
 
-def main() -> None:
-    block, way, queue, keys, count = sys.argv[1:]
-    if way == "foreign":
-        by_insert(block, queue, keys, int(count))
-        return
-    produce = by_worker if way == "worker" else beforehand
-    asyncio.run(produce(block, queue, keys, int(count)))
+    # The simplest of clients may block: meanwhile nothing else is to be done here.
+    async def insert(way: Way, key: str | None) -> None:
+        payload = {"way": way.name, "at": time.monotonic_ns()}
+        foreign.execute(
+            "insert into chatsync.message_queue"
+            " (queue, tenant_id, message_type, correlation_id, ordering_key, payload)"
+            " values (%s, 't1', 'test', 'c', %s, %s)",
+            [way.queue, key, Jsonb(payload)],
+        )
+
+    async def notify(_way: Way, _key: str | None) -> None:
+        plain.execute("insert into public.floor (at) values (%s)", [time.monotonic_ns()])
+        plain.execute("notify floor")
+
+    return {"worker": enqueue, "scheduled": schedule, "foreign": insert, "floor": notify}
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main(int(sys.argv[1])))

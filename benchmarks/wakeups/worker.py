@@ -1,6 +1,6 @@
 """A worker with a handler of each kind that tells how long a message was on its way.
 
-A line "begun BLOCK NANOSECONDS" for each message. A payload says at which moment of the monotonic
+A line "begun WAY NANOSECONDS" for each message. A payload says at which moment of the monotonic
 clock, which all processes of a machine share, it was enqueued, or at which of the other one it is
 due.
 """
@@ -29,7 +29,7 @@ async def book(_connection: Connection, messages: list[Message[Any]]) -> None:
 def tell(begun: int, begun_at: int, message: Message[Any]) -> None:
     told = message.payload
     delay = begun - told["at"] if "at" in told else begun_at - told["due"]
-    print("begun", told["block"], delay, flush=True)
+    print("begun", told["way"], delay, flush=True)
 
 
 if __name__ == "__main__":
