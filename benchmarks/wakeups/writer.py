@@ -34,6 +34,9 @@ class SilentDoorbell(Doorbell):
     def ring(self, hint: Hint) -> None:
         pass
 
+    def takes_lead(self, still_seconds: float = 0) -> bool:
+        return False
+
 
 class Writer:
     """Writes in one way after the other."""

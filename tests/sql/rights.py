@@ -94,6 +94,7 @@ WORKER = (
         "drop_processed_items",
         "enqueue",
         "enqueue_many",
+        "enqueue_many_and_ring",
         "fail",
         "forget_inbound",
         "get_next_queue_message",
