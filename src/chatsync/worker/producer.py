@@ -9,8 +9,8 @@ from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import Hint
 from chatsync.worker.message import NewMessage
 
-# What comes after such a silence rings in its own call, a round trip earlier. A busy producer leaves
-# that to the ringer: with eight of them, one backend in a hundred waited for the lock of NOTIFY.
+# What comes after such a silence rings in its own call, a round trip earlier. A busy producer
+# leaves that to the ringer: of eight that did not, one backend in a hundred waited for NOTIFY's lock.
 LONE_SECONDS = 0.03
 
 
