@@ -10,7 +10,7 @@ from chatsync.events.hint import Hint
 from chatsync.worker.message import NewMessage
 
 # What comes after such a silence rings in its own call, a round trip earlier. A busy producer
-# leaves that to the ringer: of eight that did not, one backend in a hundred waited for NOTIFY's lock.
+# leaves that to the ringer: of eight that did not, up to 1 % waited for the lock of NOTIFY.
 LONE_SECONDS = 0.03
 
 
