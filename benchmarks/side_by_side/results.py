@@ -30,6 +30,10 @@ class Results:
     def sides(self, figure: str) -> Sequence[str]:
         return sorted(self._runs[figure])  # chatsync, then the peer, whoever was first
 
+    def by_side(self, figure: str) -> Mapping[str, Sequence[Result]]:
+        """The runs of each side, in the order of the first run."""
+        return self._runs[figure]
+
     def runs(self, figure: str, side: str) -> Sequence[Result]:
         return self._runs[figure].get(side, [])
 

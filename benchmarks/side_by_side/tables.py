@@ -16,7 +16,7 @@ _RATIO = "chatsync ÷ peer"
 
 def report(results: Results) -> str:
     """What was measured, then a table for each figure."""
-    parts = [_facts(results)]
+    parts = [measured(results)]
     parts += [f"## {_TITLES[figure]}\n\n{_figure(results, figure)}" for figure in results.figures]
     return "\n\n".join(parts)
 
@@ -27,7 +27,8 @@ def words(results: Results, figure: str, side: str) -> str:
     return "; ".join(f"{_label(name)} {_number(value)}" for name, value in newest.items())
 
 
-def _facts(results: Results) -> str:
+def measured(results: Results) -> str:
+    """What was measured, and on what, as a list."""
     lines = [*_pairs(results.this_run), f"versions: {_listed(results.programs)}"]
     lines += [f"{side}: {_listed(told)}" for side, told in results.facts.items() if told]
     return "\n".join(f"- {line}" for line in lines)
@@ -60,7 +61,7 @@ def _figure(results: Results, figure: str) -> str:
                 ratio = ratios.get(measure)
                 row.append(f"{ratio:.2f}" if ratio is not None and side == "chatsync" else "")
             rows.append(row)
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _label(measure: str) -> str:
@@ -75,7 +76,8 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a table; the first one is its head, the first two columns are words."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [_line(row, widths) for row in rows]
     rule = [("-" * width if at < 2 else "-" * (width - 1) + ":") for at, width in enumerate(widths)]

@@ -47,6 +47,20 @@ begin
 end
 $$;
 
+-- Called by a producer whose bell has been still: enqueue_many(), and then the bell for p_queues.
+create or replace procedure chatsync.enqueue_many_and_ring(
+  p_messages jsonb, p_max_retries integer, p_queues text[], p_by text,
+  inout p_ids bigint[] default null
+)
+language plpgsql
+as $$
+begin
+  p_ids := chatsync.enqueue_many(p_messages, p_max_retries);
+  commit;
+  perform chatsync.ring_hint('queues', p_queues, p_by);
+end
+$$;
+
 -- Called by a worker for a batch or, with p_is_part, a part of it: what it says becomes true and it is
 -- settled, all of it or nothing; then stamp_and_ring(), where p_by does not leave that to others. With
 -- p_has_more there is further work in its lanes. Raises what apply_inbound() and settle() raise.
@@ -78,6 +92,9 @@ to chatsync_worker, chatsync_gateway;
 grant execute on procedure
   chatsync.take_deliveries(bigint[], text[], bytea[], jsonb[], integer, text)
 to chatsync_gateway, chatsync_worker;
+grant execute on procedure
+  chatsync.enqueue_many_and_ring(jsonb, integer, text[], text, bigint[])
+to chatsync_worker;
 grant execute on procedure
   chatsync.process_deliveries(
     jsonb, jsonb, jsonb, bigint, bigint[], boolean, text, boolean, text[], boolean)

@@ -103,6 +103,7 @@ WORKER = (
         "drop_processed_items",
         "enqueue",
         "enqueue_many",
+        "enqueue_many_and_ring",
         "fail",
         "fit",
         "fit_lanes",

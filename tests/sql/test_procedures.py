@@ -88,6 +88,22 @@ def test_taken_deliveries_are_there_when_the_bell_rings(
     assert count(listener, "message_queue") == 1
 
 
+def test_enqueued_messages_are_there_when_the_bell_rings(
+    connections: Connections, worker: SyncConnection
+) -> None:
+    listener = connections.open("chatsync_worker")
+    listener.execute("listen chatsync")
+    messages = [{"queue": queue, "tenant_id": "t1", "payload": 1} for queue in ("work", "mail")]
+
+    row = worker.execute(
+        "call chatsync.enqueue_many_and_ring(%s, 5, array['mail', 'work'], 'me')", [Jsonb(messages)]
+    ).fetchone()
+
+    assert heard(listener) == '{"queues" : ["mail","work"], "by" : "me"}'
+    found = listener.execute("select array_agg(id order by id) from chatsync.message_queue")
+    assert row == found.fetchone()
+
+
 def test_a_part_of_a_lease_is_settled_and_its_lane_stays_held(connections: Connections) -> None:
     connection, worker_id = register(connections)
     value(connection, "select chatsync.create_tenant('t1')")

@@ -51,10 +51,13 @@ class Doorbell:
         self._waiting |= hint
         self._has_waiting.set()
 
-    def takes_lead(self) -> bool:
-        """Whether a call that commits now should ring itself; it does so under this `name`."""
+    def takes_lead(self, still_seconds: float = COALESCE_SECONDS) -> bool:
+        """Whether a call that commits now should ring itself; it does so under this `name`.
+
+        So if the bell has been still for so long.
+        """
         now = time.monotonic()
-        if self._waiting != Hint() or now - self._rung_at < COALESCE_SECONDS:
+        if self._waiting != Hint() or now - self._rung_at < still_seconds:
             return False
         self._rung_at = now
         return True

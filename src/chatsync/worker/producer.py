@@ -9,6 +9,10 @@ from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import Hint
 from chatsync.worker.message import NewMessage
 
+# What comes after such a silence rings in its own call, a round trip earlier. A busy producer
+# leaves that to the ringer: of eight that did not, up to 1 % waited for the lock of NOTIFY.
+LONE_SECONDS = 0.03
+
 
 class Producer:
     """Writes into queues, and rings when that is committed."""
@@ -32,9 +36,15 @@ class Producer:
             ids = await self._insert(connection, messages)
             self._waiting.setdefault(connection, set()).update(m.queue for m in messages)
             return ids
-        async with self._database.connection() as own:
-            ids = await self._insert(own, messages)
-        self._ring({message.queue for message in messages})
+        queues = {message.queue for message in messages}
+        if self._doorbell.takes_lead(LONE_SECONDS):
+            async with self._database.connection() as own:
+                ids = await self._insert_and_ring(own, messages, queues)
+            self._doorbell.hear(Hint(queues=frozenset(queues)))
+        else:
+            async with self._database.connection() as own:
+                ids = await self._insert(own, messages)
+            self._ring(queues)
         return ids
 
     def ring_for(self, connection: Connection) -> None:
@@ -46,6 +56,17 @@ class Producer:
         cursor = await connection.execute(
             "select chatsync.enqueue_many(%s, %s)",
             [to_json(messages).decode(), self._max_retries],
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        return row[0]
+
+    async def _insert_and_ring(
+        self, connection: Connection, messages: list[NewMessage], queues: set[str]
+    ) -> list[int]:
+        cursor = await connection.execute(
+            "call chatsync.enqueue_many_and_ring(%s, %s, %s, %s)",
+            [to_json(messages).decode(), self._max_retries, sorted(queues), self._doorbell.name],
         )
         row = await cursor.fetchone()
         assert row is not None
