@@ -172,3 +172,24 @@ def test_a_lane_that_waits_for_its_retry_is_in_no_claims_way(connections: Connec
     assert due is True
     connection.execute("select set_config('chatsync.now', '2026-01-01 12:01Z', false)")
     assert labels(claim(connection, worker_id)) == ["retried"]
+
+
+def test_the_end_of_a_batch_and_the_next_claim_are_one_call(connections: Connections) -> None:
+    connection, worker_id = register(connections)
+    for label in range(3):
+        enqueue(connection, "a", label)
+    first = claim(connection, worker_id, 1)
+
+    def settle_and_claim() -> list[tuple[object, ...]]:
+        return connection.execute(
+            "select payload ->> 'label', lease_id"
+            " from chatsync.settle_and_claim(%s, %s, '[]', '{}', %s, %s, 1)",
+            [first[0].lease_id, [first[0].id], QUEUE, worker_id],
+        ).fetchall()
+
+    assert [label for label, _ in settle_and_claim()] == ["1"]
+    # Whoever lost the lease claims nothing.
+    with pytest.raises(psycopg.DatabaseError) as caught:
+        settle_and_claim()
+    assert caught.value.sqlstate == "CS001"
+    assert count(connection, "message_queue") == 2
