@@ -28,7 +28,7 @@ $$;
 
 -- Called by timeline(): attempts of messages of a correlation that failed, of dead letters also those whose
 -- day was dropped.
-create or replace function chatsync.failed_attempts_told(p_correlation_id text, p_since timestamptz)
+create or replace function chatsync.told_attempts(p_correlation_id text, p_since timestamptz)
 returns table (message_id bigint, queue text, at timestamptz, attempt integer, detail jsonb)
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -79,7 +79,7 @@ as $$
     where a.correlation_id = p_correlation_id and a.done_at >= coalesce(p_since, '-infinity')
   ),
   tried as materialized (
-    select * from chatsync.failed_attempts_told(p_correlation_id, p_since)
+    select * from chatsync.told_attempts(p_correlation_id, p_since)
   )
   select 1, q.id, q.created_at, 'enqueued', jsonb_build_object(
     'id', q.id, 'queue', q.queue,

@@ -60,6 +60,7 @@ OPERATOR = (
         "redrive",
         "resume",
         "retry_message",
+        "set_policy",
         "timeline",
     }
 )
@@ -80,6 +81,8 @@ WORKER = (
         "apply_reads",
         "apply_replies",
         "apply_statuses",
+        "archive_done",
+        "attempts_of",
         "call_rank",
         "claim",
         "claim_from_lanes",
@@ -90,10 +93,12 @@ WORKER = (
         "create_inbox",
         "create_tenant",
         "dead_letter",
+        "drop_history",
         "drop_partitions",
         "drop_processed_items",
         "enqueue",
         "enqueue_many",
+        "expire_dead_letters",
         "fail",
         "forget_inbound",
         "get_next_queue_message",
@@ -121,6 +126,7 @@ WORKER = (
         "merge_open_conversations",
         "move_connection",
         "next_ready_at",
+        "note_attempts",
         "note_inbox",
         "open_epochs",
         "park_lanes",
@@ -173,12 +179,15 @@ OWNER = WORKER | {
     "movable_messages",
     "new_messages",
     "open_epochs_if_moved",
+    "prepare_days",
     "prepare_processed_items",
     "preview",
     "protect_tenant_table",
+    "queue_story",
     "require_read_committed",
     "revived",
     "stamping_lock",
+    "told_attempts",
 }
 FUNCTIONS = {
     "chatsync_gateway": GATEWAY,
@@ -205,7 +214,15 @@ WRITABLE = {
     ("chatsync_gateway", "TRUNCATE"): set[str](),
     ("chatsync_worker", "INSERT"): QUEUE
     | INBOX
-    | {"failed_messages", "inbox_notices", "outbox", "processed_items", "tenants"},
+    | {
+        "failed_attempts",
+        "failed_messages",
+        "inbox_notices",
+        "message_archive",
+        "outbox",
+        "processed_items",
+        "tenants",
+    },
     ("chatsync_worker", "UPDATE"): QUEUE | INBOX | {"inboxes"},
     ("chatsync_worker", "DELETE"): QUEUE | INBOX,
     ("chatsync_worker", "TRUNCATE"): set[str](),
@@ -226,7 +243,15 @@ VIEWS = {"queue_blocked", "queue_depth", "queue_workers"}
 # What the three roles besides the processes' may read, as a whole and in parts.
 READABLE = {
     "chatsync_producer": set[str](),
-    "chatsync_operator": QUEUE | VIEWS | {"failed_messages", "queue_policies", "schema_ledger"},
+    "chatsync_operator": QUEUE
+    | VIEWS
+    | {
+        "failed_attempts",
+        "failed_messages",
+        "message_archive",
+        "queue_policies",
+        "schema_ledger",
+    },
     "chatsync_reader": VIEWS | {"lane_turns", "queue_lanes", "queue_limits", "workers"},
 }
 READABLE_IN_PART = {
