@@ -4,9 +4,11 @@
 -- Called by settle_failed() and reap(), before they change the messages. Writes one row for each attempt that
 -- failed: p_failed holds {id, error} objects of messages under a lease.
 create or replace function chatsync.note_attempts(p_failed jsonb, p_outcome text) returns void
-language sql
+language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
+begin
   insert into chatsync.failed_attempts (
     message_id, tenant_id, queue, correlation_id, attempt, worker_id, worker, claimed_at, failed_at,
     outcome, error)
@@ -14,26 +16,32 @@ as $$
     m.processed_at, chatsync.now(), p_outcome, f.error
   from jsonb_to_recordset(p_failed) as f (id bigint, error text)
   join chatsync.message_queue m on m.id = f.id and m.lease_id is not null
-  left join chatsync.workers w on w.worker_id = m.worker_id
+  left join chatsync.workers w on w.worker_id = m.worker_id;
+end
 $$;
 
 -- Called by dead_letter(): how a message failed, oldest first. Of many attempts the last hundred, so that a
--- dead letter stays small.
+-- dead letter stays small. In plpgsql, which keeps the plan: to make one for all days takes longer than to
+-- look into them.
 create or replace function chatsync.attempts_of(p_message_id bigint) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
-  select coalesce(jsonb_agg(jsonb_build_object(
-    'attempt', a.attempt, 'workerId', a.worker_id, 'worker', a.worker,
-    'claimedAt', chatsync.wire_time(a.claimed_at), 'failedAt', chatsync.wire_time(a.failed_at),
-    'outcome', a.outcome, 'error', a.error) order by a.failed_at, a.attempt), '[]')
-  from (
-    select *
-    from chatsync.failed_attempts
-    where message_id = p_message_id
-    order by failed_at desc, attempt desc
-    limit 100
-  ) as a
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'attempt', a.attempt, 'workerId', a.worker_id, 'worker', a.worker,
+      'claimedAt', chatsync.wire_time(a.claimed_at), 'failedAt', chatsync.wire_time(a.failed_at),
+      'outcome', a.outcome, 'error', a.error) order by a.failed_at, a.attempt), '[]')
+    from (
+      select *
+      from chatsync.failed_attempts
+      where message_id = p_message_id
+      order by failed_at desc, attempt desc
+      limit 100
+    ) as a);
+end
 $$;
 
 -- Called by settle() when any queue has an archive. Returns how many were held under this lease.

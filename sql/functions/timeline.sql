@@ -66,15 +66,15 @@ set search_path = pg_catalog, pg_temp
 set jit = off
 as $$
   with queued as materialized (
-    select m.id, m.queue, m.tenant_id, m.inbox_id, m.message_type, m.ordering_key, m.status, m.priority,
-      m.metadata, m.created_at, m.processed_at, m.scheduled_at, m.retry_count, m.worker_id, m.last_error,
-      m.deaths, null::timestamptz as done_at
+    select m.id, m.queue, m.tenant_id, m.inbox_id, m.message_type, m.ordering_key, m.status,
+      m.priority, m.metadata, m.created_at, m.processed_at, m.scheduled_at, m.retry_count,
+      m.worker_id, m.last_error, m.deaths, null::timestamptz as done_at
     from chatsync.message_queue m
     where m.correlation_id = p_correlation_id
     union all
-    select a.id, a.queue, a.tenant_id, a.inbox_id, a.message_type, a.ordering_key, 'done', a.priority,
-      a.metadata, a.created_at, a.processed_at, a.scheduled_at, a.retry_count, a.worker_id, a.last_error,
-      null, a.done_at
+    select a.id, a.queue, a.tenant_id, a.inbox_id, a.message_type, a.ordering_key, 'done',
+      a.priority, a.metadata, a.created_at, a.processed_at, a.scheduled_at, a.retry_count,
+      a.worker_id, a.last_error, null, a.done_at
     from chatsync.message_archive a
     where a.correlation_id = p_correlation_id and a.done_at >= coalesce(p_since, '-infinity')
   ),

@@ -202,9 +202,9 @@ STATEMENTS = [
         "message_archive_correlation_idx",
         SINCE,
         """
-        select a.id, a.queue, a.tenant_id, a.inbox_id, a.message_type, a.ordering_key, 'done', a.priority,
-          a.metadata, a.created_at, a.processed_at, a.scheduled_at, a.retry_count, a.worker_id, a.last_error,
-          null, a.done_at
+        select a.id, a.queue, a.tenant_id, a.inbox_id, a.message_type, a.ordering_key, 'done',
+          a.priority, a.metadata, a.created_at, a.processed_at, a.scheduled_at, a.retry_count,
+          a.worker_id, a.last_error, null, a.done_at
         from chatsync.message_archive a
         where a.correlation_id = p_correlation_id and a.done_at >= coalesce(p_since, '-infinity')
         """,

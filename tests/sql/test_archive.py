@@ -218,7 +218,7 @@ def test_without_any_archive_its_days_go_but_for_the_present_one(
 def test_a_day_is_not_dropped_while_somebody_reads_it_and_nobody_waits_long(
     connections: Connections, operator: SyncConnection, owner: SyncConnection
 ) -> None:
-    connection, worker_id = register(connections)
+    connection = connections.open("chatsync_worker")
     connection.execute(SET_NOW, ["2026-01-05T10:00:00Z"])
     connection.execute("select chatsync.prepare_partitions()")
     connection.execute(SET_NOW, ["2026-02-05T10:00:00Z"])

@@ -164,7 +164,7 @@ def test_a_dead_letter_keeps_the_last_hundred_attempts(
     owner.execute(
         "insert into chatsync.failed_attempts"
         " (message_id, tenant_id, queue, correlation_id, attempt, failed_at, outcome)"
-        " select %s, 't1', 'outbound', 'c', n, now() - interval '1 h' + n * interval '1 s', 'failed'"
+        " select %s, 't1', 'outbound', 'c', n, now() - (200 - n) * interval '1 s', 'failed'"
         " from generate_series(1, 120) as n",
         [message_id],
     )

@@ -35,7 +35,8 @@ def left(connection: SyncConnection) -> list[tuple[str, float]]:
         (row.queue, float(row.error_message))
         for row in rows(
             connection,
-            "select queue, error_message from chatsync.failed_messages order by queue, failed_at desc",
+            "select queue, error_message from chatsync.failed_messages"
+            " order by queue, failed_at desc",
         )
     ]
 

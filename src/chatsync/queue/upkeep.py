@@ -18,7 +18,7 @@ SWEEP_SECONDS = 10.0
 RETAIN_SECONDS = 3600.0
 # A process often begins with a burst, into tables that were empty when the planner looked.
 EAGER_SECONDS = 60.0
-# Some tens of milliseconds of work; as long as there is more, a step with each look at dead processes.
+# Some tens of milliseconds; as long as there is more, a step follows each look at dead processes.
 EXPIRE_STEP = 1000
 # Providers send again for a week; orphans are kept for a day more.
 ORPHAN_MINUTES = 8 * 24 * 60
