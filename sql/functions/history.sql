@@ -44,7 +44,7 @@ begin
 end
 $$;
 
--- Called by settle() when any queue has an archive. Returns how many were held under this lease.
+-- Called by settle() when the queue has an archive. Returns how many were held under this lease.
 create or replace function chatsync.archive_done(p_lease_id bigint, p_done bigint[]) returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -67,7 +67,6 @@ begin
       d.dedupe_key, d.payload, d.body, d.metadata, d.priority, d.retry_count, d.last_error, d.worker_id,
       d.scheduled_at, d.created_at, d.processed_at, chatsync.now()
     from deleted d
-    join chatsync.queue_policies p on p.queue = d.queue and p.archive_days > 0
   )
   select count(*) into v_done from deleted;
   return v_done;

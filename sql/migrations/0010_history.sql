@@ -70,8 +70,7 @@ select chatsync.protect_tenant_table('chatsync.message_archive');
 -- Serves expire_dead_letters().
 create index failed_messages_expiry_idx on chatsync.failed_messages (queue, failed_at);
 
-grant select, insert on chatsync.failed_attempts to chatsync_worker;
-grant insert on chatsync.message_archive to chatsync_worker;
+grant select, insert on chatsync.failed_attempts, chatsync.message_archive to chatsync_worker;
 grant select on chatsync.failed_attempts, chatsync.message_archive to chatsync_operator;
 create policy operator_sees_all on chatsync.failed_attempts for select to chatsync_operator using (true);
 create policy operator_sees_all on chatsync.message_archive for select to chatsync_operator using (true);
