@@ -42,7 +42,10 @@ SECONDS = click.FloatRange(0, min_open=True)
 )  # fmt: skip
 @options.as_json
 def policy(queue: str | None, as_json: bool, **given: Any) -> None:
-    """Show what queues do with failing, done and dead messages, or set it for one.
+    """Show policies of queues, or set one.
+
+    It says how long a failing message waits and whether others wait for it, and for how many days
+    done messages and dead letters are kept.
 
     What is not given stays as it is.
     """
