@@ -3,7 +3,7 @@
 -- Called by `migrate` and hourly by workers: the partitions of the coming days, in UTC. What came
 -- for a day that had none is moved from the default partition. Attaching locks that one, so it gives
 -- up soon when a reader is in the way, rather than hold the stamping lock; call it again.
--- Lock order: the processed items, then the stamping lock.
+-- Lock order: the processed items, the attempts, the archive, then the stamping lock.
 create or replace function chatsync.prepare_partitions(p_days integer default 5) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -18,6 +18,12 @@ begin
     perform chatsync.prepare_processed_items(p_days);
   exception when lock_not_available then
     null; -- There are days to spare, and the log is not to wait for it.
+  end;
+  begin
+    perform chatsync.prepare_days('failed_attempts', 'failed_at', p_days);
+    perform chatsync.prepare_days('message_archive', 'done_at', p_days);
+  exception when lock_not_available then
+    null;
   end;
   for v_day in
     select d::date

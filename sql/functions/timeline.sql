@@ -26,8 +26,99 @@ as $$
   ) as e
 $$;
 
--- Everything that is known of one webhook, in order: enqueued, due, attempted, dead_lettered, the
--- messages, conversations and contacts that its events name as they are now, published, stamped.
+-- Called by timeline(): attempts of messages of a correlation that failed, of dead letters also those whose
+-- day was dropped.
+create or replace function chatsync.told_attempts(p_correlation_id text, p_since timestamptz)
+returns table (message_id bigint, queue text, at timestamptz, attempt integer, detail jsonb)
+language sql stable
+set search_path = pg_catalog, pg_temp
+set jit = off
+as $$
+  with kept as materialized (
+    select *
+    from chatsync.failed_attempts a
+    where a.correlation_id = p_correlation_id and a.failed_at >= coalesce(p_since, '-infinity')
+  )
+  select k.message_id, k.queue, coalesce(k.claimed_at, k.failed_at), k.attempt, jsonb_build_object(
+    'workerId', k.worker_id, 'worker', k.worker, 'failedAt', chatsync.wire_time(k.failed_at),
+    'outcome', k.outcome, 'error', k.error)
+  from kept k
+  union all
+  select f.original_message_id, f.queue, coalesce(a."claimedAt", a."failedAt"), a.attempt,
+    jsonb_build_object(
+      'workerId', a."workerId", 'worker', a.worker, 'failedAt', chatsync.wire_time(a."failedAt"),
+      'outcome', a.outcome, 'error', a.error)
+  from chatsync.failed_messages f
+  cross join jsonb_to_recordset(f.attempts) as a (
+    attempt integer, "workerId" bigint, worker text, "claimedAt" timestamptz, "failedAt" timestamptz,
+    outcome text, error text)
+  where f.correlation_id = p_correlation_id and a."failedAt" >= coalesce(p_since, '-infinity')
+    and not exists (
+      select from kept k where k.message_id = f.original_message_id and k.attempt = a.attempt)
+$$;
+
+-- Called by timeline(): what the queue knows of a correlation: enqueued, attempted, due, done (where the queue
+-- has an archive), dead_lettered.
+create or replace function chatsync.queue_story(p_correlation_id text, p_since timestamptz)
+returns table (rank integer, id bigint, at timestamptz, what text, detail jsonb)
+language sql stable
+set search_path = pg_catalog, pg_temp
+set jit = off
+as $$
+  with queued as materialized (
+    select m.id, m.queue, m.tenant_id, m.inbox_id, m.message_type, m.ordering_key, m.status,
+      m.priority, m.metadata, m.created_at, m.processed_at, m.scheduled_at, m.retry_count,
+      m.worker_id, m.last_error, m.deaths, null::timestamptz as done_at
+    from chatsync.message_queue m
+    where m.correlation_id = p_correlation_id
+    union all
+    select a.id, a.queue, a.tenant_id, a.inbox_id, a.message_type, a.ordering_key, 'done',
+      a.priority, a.metadata, a.created_at, a.processed_at, a.scheduled_at, a.retry_count,
+      a.worker_id, a.last_error, null, a.done_at
+    from chatsync.message_archive a
+    where a.correlation_id = p_correlation_id and a.done_at >= coalesce(p_since, '-infinity')
+  ),
+  tried as materialized (
+    select * from chatsync.told_attempts(p_correlation_id, p_since)
+  )
+  select 1, q.id, q.created_at, 'enqueued', jsonb_build_object(
+    'id', q.id, 'queue', q.queue,
+    'tenantId', q.tenant_id, 'inboxId', q.inbox_id, 'messageType', q.message_type,
+    'orderingKey', q.ordering_key, 'status', q.status, 'priority', q.priority, 'metadata', q.metadata)
+  from queued q
+  union all
+  select 2, t.message_id, t.at, 'attempted', t.detail || jsonb_build_object(
+    'id', t.message_id, 'queue', t.queue, 'attempt', t.attempt)
+  from tried t
+  union all
+  -- The attempt that is under way or was the last one.
+  select 2, q.id, q.processed_at, 'attempted', jsonb_build_object(
+    'id', q.id, 'queue', q.queue, 'attempt', q.retry_count, 'workerId', q.worker_id,
+    'lastError', q.last_error, 'deaths', q.deaths)
+  from queued q
+  where q.processed_at is not null and not exists (
+    select from tried t where t.message_id = q.id and t.attempt = q.retry_count)
+  union all
+  select 3, q.id, q.scheduled_at, 'due', jsonb_build_object(
+    'id', q.id, 'queue', q.queue, 'status', q.status)
+  from queued q
+  where q.status in ('scheduled', 'retrying')
+  union all
+  select 4, q.id, q.done_at, 'done', jsonb_build_object(
+    'id', q.id, 'queue', q.queue, 'attempts', q.retry_count)
+  from queued q
+  where q.done_at is not null
+  union all
+  select 4, f.id, f.failed_at, 'dead_lettered', jsonb_build_object(
+    'id', f.id, 'queue', f.queue, 'tenantId', f.tenant_id, 'inboxId', f.inbox_id,
+    'messageType', f.message_type, 'originalMessageId', f.original_message_id,
+    'error', f.error_message, 'attempts', f.failure_count, 'metadata', f.metadata)
+  from chatsync.failed_messages f
+  where f.correlation_id = p_correlation_id
+$$;
+
+-- Everything that is known of one webhook, in order: what queue_story() tells, the messages, conversations
+-- and contacts that its events name as they are now, published, stamped.
 -- The log is read through: an index by correlation took a quarter of stamp()'s speed. p_since spares it the
 -- days before.
 create or replace function chatsync.timeline(p_correlation_id text, p_since timestamptz default null)
@@ -38,16 +129,6 @@ set jit = off
 as $$
   with told as materialized (
     select * from chatsync.correlated_events(p_correlation_id, p_since)
-  ),
-  queued as materialized (
-    select m.*, jsonb_build_object('id', m.id, 'queue', m.queue) as which
-    from chatsync.message_queue m
-    where m.correlation_id = p_correlation_id
-  ),
-  died as materialized (
-    select f.*
-    from chatsync.failed_messages f
-    where f.correlation_id = p_correlation_id
   ),
   spoken as materialized (
     select m.*, t.at
@@ -66,26 +147,7 @@ as $$
   )
   select s.at, s.what, s.detail
   from (
-    select 1 as rank, q.id, q.created_at as at, 'enqueued' as what, q.which || jsonb_build_object(
-      'tenantId', q.tenant_id, 'inboxId', q.inbox_id, 'messageType', q.message_type,
-      'orderingKey', q.ordering_key, 'status', q.status, 'priority', q.priority,
-      'metadata', q.metadata) as detail
-    from queued q
-    union all
-    select 2, q.id, q.processed_at, 'attempted', q.which || jsonb_build_object(
-      'attempt', q.retry_count, 'workerId', q.worker_id, 'lastError', q.last_error, 'deaths', q.deaths)
-    from queued q
-    where q.processed_at is not null
-    union all
-    select 3, q.id, q.scheduled_at, 'due', q.which || jsonb_build_object('status', q.status)
-    from queued q
-    where q.status in ('scheduled', 'retrying')
-    union all
-    select 4, f.id, f.failed_at, 'dead_lettered', jsonb_build_object(
-      'id', f.id, 'queue', f.queue, 'tenantId', f.tenant_id, 'inboxId', f.inbox_id,
-      'messageType', f.message_type, 'originalMessageId', f.original_message_id,
-      'error', f.error_message, 'attempts', f.failure_count, 'metadata', f.metadata)
-    from died f
+    select q.rank, q.id, q.at, q.what, q.detail from chatsync.queue_story(p_correlation_id, p_since) as q
     union all
     select 5, k.contact_id, min(k.at), 'contact', jsonb_build_object(
       'tenantId', k.tenant_id, 'id', k.contact_id, 'name', c.name, 'mergedInto', c.merged_into,

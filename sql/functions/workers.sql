@@ -100,6 +100,10 @@ begin
   v_killed := array(
     select worker_id from chatsync.workers
     where worker_id = any (v_dead) and started_at >= pg_postmaster_start_time());
+  perform chatsync.note_attempts(
+    jsonb_agg(jsonb_build_object('id', id, 'error', 'its worker died')), 'worker_died')
+  from chatsync.message_queue
+  where lease_id is not null and worker_id = any (v_killed);
   perform chatsync.dead_letter(k.id, 'killed its worker twice')
   from (
     select min(id) as id

@@ -224,4 +224,34 @@ QUEUE_STATEMENTS = [
         "select id from chatsync.message_queue"
         " where queue = p_queue and tenant_id = p_tenant_id and dedupe_key = p_dedupe_key",
     ),
+    Statement(
+        "attempts_of",
+        "failed_attempts_message_idx",
+        {"p_message_id": ("bigint", "7")},
+        """
+        select *
+        from chatsync.failed_attempts
+        where message_id = p_message_id
+        order by failed_at desc, attempt desc
+        limit 100
+        """,
+    ),
+    Statement(
+        "expire_dead_letters",
+        "failed_messages_expiry_idx",
+        {
+            "q.queue": ("text", "'inbound'"),
+            "k.days": ("integer", "90"),
+            "p_limit": ("integer", "1000"),
+        },
+        """
+        select f.id
+        from chatsync.failed_messages f
+        where f.queue = q.queue and f.failed_at < chatsync.now() - make_interval(days => k.days)
+        order by f.failed_at
+        limit p_limit
+        for update skip locked
+        """,
+        role="chatsync_owner",
+    ),
 ]

@@ -9,6 +9,7 @@ THREADS = {
     "p_inbox_ids": ("bigint[]", "array[1, 1]"),
     "p_contact_ids": ("bigint[]", "array[5, 6]"),
 }
+SINCE = {"p_correlation_id": ("text", "'c7'"), "p_since": ("timestamptz", "null")}
 
 STATEMENTS = [
     *QUEUE_STATEMENTS,
@@ -185,13 +186,27 @@ STATEMENTS = [
         """,
     ),
     Statement(
-        "timeline",
-        "failed_messages_correlation_idx",
-        {"p_correlation_id": ("text", "'c7'")},
+        "told_attempts",
+        "failed_attempts_correlation_idx",
+        SINCE,
         """
-        select f.*
-        from chatsync.failed_messages f
-        where f.correlation_id = p_correlation_id
+        select *
+        from chatsync.failed_attempts a
+        where a.correlation_id = p_correlation_id and a.failed_at >= coalesce(p_since, '-infinity')
+        """,
+        role="chatsync_owner",
+    ),
+    Statement("told_attempts", "failed_messages_correlation_idx", SINCE, role="chatsync_owner"),
+    Statement(
+        "queue_story",
+        "message_archive_correlation_idx",
+        SINCE,
+        """
+        select a.id, a.queue, a.tenant_id, a.inbox_id, a.message_type, a.ordering_key, 'done',
+          a.priority, a.metadata, a.created_at, a.processed_at, a.scheduled_at, a.retry_count,
+          a.worker_id, a.last_error, null, a.done_at
+        from chatsync.message_archive a
+        where a.correlation_id = p_correlation_id and a.done_at >= coalesce(p_since, '-infinity')
         """,
         role="chatsync_owner",
     ),

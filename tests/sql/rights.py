@@ -65,6 +65,7 @@ OPERATOR = (
         "redrive",
         "resume",
         "retry_message",
+        "set_policy",
         "timeline",
     }
 )
@@ -87,6 +88,8 @@ WORKER = (
         "apply_replies",
         "apply_statuses",
         "buckets_of",
+        "archive_done",
+        "attempts_of",
         "call_rank",
         "claim",
         "claim_from_lanes",
@@ -99,11 +102,13 @@ WORKER = (
         "create_tenant",
         "crowd",
         "dead_letter",
+        "drop_history",
         "drop_partitions",
         "drop_processed_items",
         "enqueue",
         "enqueue_many",
         "enqueue_many_and_ring",
+        "expire_dead_letters",
         "fail",
         "fit",
         "fit_lanes",
@@ -137,6 +142,7 @@ WORKER = (
         "merge_open_conversations",
         "move_connection",
         "next_ready_at",
+        "note_attempts",
         "note_inbox",
         "open_epochs",
         "park_lanes",
@@ -196,14 +202,17 @@ OWNER = WORKER | {
     "movable_messages",
     "new_messages",
     "open_epochs_if_moved",
+    "prepare_days",
     "prepare_processed_items",
     "preview",
     "protect_tenant_table",
     "refuse_insert_if_full",
+    "queue_story",
     "require_read_committed",
     "revived",
     "set_limit",
     "stamping_lock",
+    "told_attempts",
 }
 FUNCTIONS = {
     "chatsync_gateway": GATEWAY,
@@ -237,7 +246,15 @@ WRITABLE = {
     ("chatsync_gateway", "TRUNCATE"): set[str](),
     ("chatsync_worker", "INSERT"): QUEUE
     | INBOX
-    | {"failed_messages", "inbox_notices", "outbox", "processed_items", "tenants"},
+    | {
+        "failed_attempts",
+        "failed_messages",
+        "inbox_notices",
+        "message_archive",
+        "outbox",
+        "processed_items",
+        "tenants",
+    },
     ("chatsync_worker", "UPDATE"): QUEUE | INBOX | {"inboxes"},
     ("chatsync_worker", "DELETE"): QUEUE | INBOX,
     ("chatsync_worker", "TRUNCATE"): set[str](),
@@ -260,7 +277,14 @@ READABLE = {
     "chatsync_producer": set[str](),
     "chatsync_operator": QUEUE
     | VIEWS
-    | {"failed_messages", "queue_limits", "queue_policies", "schema_ledger"},
+    | {
+        "failed_attempts",
+        "failed_messages",
+        "message_archive",
+        "queue_limits",
+        "queue_policies",
+        "schema_ledger",
+    },
     "chatsync_reader": VIEWS
     | {"lane_turns", "limit_buckets", "queue_lanes", "queue_limits", "queue_pauses", "workers"},
 }

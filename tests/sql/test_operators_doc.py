@@ -67,6 +67,16 @@ def database(shared: Connections) -> Generator[SyncConnection]:
             [inbox_id, str(inbox_id), error, age],
         )
     worker.execute("update chatsync.message_queue set deaths = 1 where queue = 'outbound'")
+    worker.execute(
+        "insert into chatsync.failed_attempts (message_id, tenant_id, queue, correlation_id,"
+        " attempt, worker, failed_at, outcome, error)"
+        " values (42, 'acme', 'inbound', 'c', 1, 'host:7', now(), 'failed', 'timed out')"
+    )
+    worker.execute(
+        "insert into chatsync.message_archive (id, queue, tenant_id, message_type, correlation_id,"
+        " metadata, priority, retry_count, scheduled_at, created_at, done_at)"
+        " values (1, 'outbound', 't1', 'test', 'c', '{}', 0, 1, now(), now(), now())"
+    )
     # Somebody forgot a transaction, with an event in it that nobody numbered.
     forgotten = shared.open("chatsync_worker")
     with forgotten.transaction():

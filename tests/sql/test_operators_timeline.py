@@ -85,16 +85,16 @@ def test_attempts_and_dead_letters_are_told_in_order(
         ("attempted", 0, 5),
         ("due", 1, 5),
     ]
-    assert (told[1].detail["attempt"], told[1].detail["lastError"]) == (1, "busy")
+    assert (told[1].detail["attempt"], told[1].detail["error"]) == (1, "busy")
 
     operator.execute(SET_NOW, ["2026-01-01T00:00:09Z"])
     cancel(operator, message_id, "given up")
-    (dead,) = rows(operator, TIMELINE, "c")
+    (_, dead) = rows(operator, TIMELINE, "c")
     assert (dead.what, dead.detail["error"]) == ("dead_lettered", "given up")
     assert (dead.detail["originalMessageId"], dead.detail["attempts"]) == (message_id, 1)
 
     operator.execute("select chatsync.redrive('outbound')")
-    (again,) = rows(operator, TIMELINE, "c")
+    (_, again) = rows(operator, TIMELINE, "c")
     assert (again.what, again.detail["metadata"]["originalMessageId"]) == ("enqueued", message_id)
 
 

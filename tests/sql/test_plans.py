@@ -11,6 +11,7 @@ from sql.planning import Statement, indexes, large_tables_scanned, plan
 NOT_READ = {
     "failed_messages_recent_idx",
     "inbox_notices_recent_idx",
+    "message_archive_id_idx",
     "messages_client_id_idx",
 }
 
@@ -63,6 +64,14 @@ insert into chatsync.message_queue (
 insert into chatsync.failed_messages (
   queue, tenant_id, correlation_id, message_type, error_message)
   select 'inbound', 't1', 'c' || n, 'x', 'x' from generate_series(1, 4000) as n;
+insert into chatsync.failed_attempts (
+  message_id, tenant_id, queue, correlation_id, attempt, failed_at, outcome)
+  select n, 't1', 'outbound', 'c' || n, 1, now(), 'failed' from generate_series(1, 8000) as n;
+insert into chatsync.message_archive (
+  id, queue, tenant_id, message_type, correlation_id, metadata, priority, retry_count, scheduled_at,
+  created_at, done_at)
+  select n, 'outbound', 't1', 'x', 'c' || n, '{}', 0, 1, now(), now(), now()
+  from generate_series(1, 8000) as n;
 insert into chatsync.outbox (tenant_id, topics, type, data)
   select 't' || 1 + n % 2, array['x'], 'x', '{}' from generate_series(1, 8000) as n;
 select chatsync.stamp(4000);

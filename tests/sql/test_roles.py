@@ -23,11 +23,13 @@ DEFINER_FUNCTIONS = {
     "cancel_message",
     "create_inbox",
     "create_tenant",
+    "drop_history",
     "drop_partitions",
     "drop_processed_items",
     "enqueue",
     "enqueue_deliveries",
     "enqueue_many",
+    "expire_dead_letters",
     "forget_inbound",
     "hold_lane_of_insert",
     "lift_limit",
@@ -52,6 +54,7 @@ DEFINER_FUNCTIONS = {
     "resolve_inboxes",
     "resume",
     "retry_message",
+    "set_policy",
     "set_reopen_hours",
     "stamp",
     "timeline",
@@ -73,6 +76,7 @@ FOR_PEOPLE = {
     ("SELECT", "operator_sees_all", "chatsync_operator", "true", None),
     ("SELECT", "reader_sees_all", "chatsync_reader", "true", None),
 }
+FOR_OPERATORS = {("SELECT", "operator_sees_all", "chatsync_operator", "true", None)}
 FOR_PRODUCERS = {
     ("SELECT", "producer_sees_all", "chatsync_producer", "true", None),
     (
@@ -134,6 +138,8 @@ def test_tables_with_a_tenant_have_the_listed_policies_and_no_other(
     assert found == dict.fromkeys(tables, POLICIES) | {
         "message_queue": POLICIES | FOR_PEOPLE | FOR_PRODUCERS,
         "failed_messages": POLICIES | FOR_PEOPLE,
+        "failed_attempts": POLICIES | FOR_OPERATORS,
+        "message_archive": POLICIES | FOR_OPERATORS,
         "queue_lanes": POLICIES | FOR_PEOPLE,
         "queue_limits": POLICIES | FOR_PEOPLE,
         "queue_pauses": POLICIES | FOR_PEOPLE,

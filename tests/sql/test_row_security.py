@@ -21,7 +21,9 @@ READABLE = {
     "tenants",
 }
 HIDDEN = {
+    "failed_attempts",
     "failed_messages",
+    "message_archive",
     "message_provider_ids",
     "message_queue",
     "orphans",
@@ -43,6 +45,17 @@ def filled(shared: Connections) -> Connections:
             owner,
             "select chatsync.create_inbox(%s, 'whatsapp_cloud', %s, p_app_secret => 'hush')",
             [tenant, f"number of {tenant}"],
+        )
+        owner.execute(
+            "insert into chatsync.failed_attempts (message_id, tenant_id, queue, correlation_id,"
+            " attempt, failed_at, outcome) values (1, %s, 'q', 'c', 1, now(), 'failed')",
+            [tenant],
+        )
+        owner.execute(
+            "insert into chatsync.message_archive (id, queue, tenant_id, message_type,"
+            " correlation_id, metadata, priority, retry_count, scheduled_at, created_at, done_at)"
+            " values (1, 'q', %s, 'x', 'c', '{}', 0, 1, now(), now(), now())",
+            [tenant],
         )
         owner.execute(
             "select chatsync.enqueue_deliveries(%s, array['c', 'c'], array['a', 'b']::bytea[])",

@@ -80,3 +80,39 @@ async def test_a_new_worker_gives_the_planner_statistics_at_once(
                 "select reltuples = (select count(*) from chatsync.contacts) from pg_class"
                 " where oid = 'chatsync.contacts'::regclass",
             )
+
+
+async def test_a_worker_lets_dead_letters_expire_until_none_is_left_that_should(
+    owner: SyncConnection, tenant: str, database_url: str
+) -> None:
+    owner.execute(
+        "insert into chatsync.failed_messages"
+        " (queue, tenant_id, correlation_id, message_type, error_message, failed_at)"
+        " select 'inbound', %s, 'c', 'x', 'x', now() - interval '91 days'"
+        " from generate_series(1, 1500)"
+        " union all select 'inbound', %s, 'c', 'x', 'x', now()",
+        [tenant, tenant],
+    )
+    async with upkeep(database_url):
+        await until(owner, "select count(*) = 1 from chatsync.failed_messages")
+
+
+async def test_a_worker_keeps_and_drops_the_days_of_attempts_and_of_the_archive(
+    owner: SyncConnection, tenant: str, database_url: str
+) -> None:
+    assert tenant
+    owner.execute("select set_config('chatsync.now', (now() - interval '30 days')::text, false)")
+    owner.execute("select chatsync.prepare_partitions(0)")
+    for table in ("failed_attempts", "message_archive"):
+        owner.execute(
+            f"do $$ begin execute 'drop table chatsync.{table}_'"
+            " || to_char(now() at time zone 'UTC', 'YYYYMMDD'); end $$".encode()
+        )
+    places = (
+        "select to_regclass('chatsync.{0}_' || to_char(now() at time zone 'UTC', 'YYYYMMDD'))"
+        " is not null and to_regclass('chatsync.{0}_' || to_char("
+        "(now() - interval '30 days') at time zone 'UTC', 'YYYYMMDD')) is null"
+    )
+    async with upkeep(database_url):
+        await until(owner, places.format("failed_attempts"))
+        await until(owner, places.format("message_archive"))

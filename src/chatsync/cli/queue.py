@@ -9,6 +9,7 @@ from chatsync.cli import options
 from chatsync.cli.context import Rows, ask, operate
 from chatsync.cli.queue_bulk import move, purge, purge_dead, redrive
 from chatsync.cli.queue_pauses import pause, paused, resume
+from chatsync.cli.queue_policy import policy
 from chatsync.cli.queue_single import cancel, retry
 from chatsync.cli.queue_watch import DEPTH, WORKERS, watch
 from chatsync.cli.table import show, table, to_json
@@ -135,6 +136,6 @@ def timeline(correlation_id: str, since: datetime | None, as_json: bool) -> None
 
 
 for command in (
-    watch, paused, pause, resume, retry, cancel, move, redrive, purge, purge_dead,
+    watch, paused, pause, resume, policy, retry, cancel, move, redrive, purge, purge_dead,
 ):  # fmt: skip
     queue.add_command(command)

@@ -18,6 +18,8 @@ SWEEP_SECONDS = 10.0
 RETAIN_SECONDS = 3600.0
 # A process often begins with a burst, into tables that were empty when the planner looked.
 EAGER_SECONDS = 60.0
+# Some tens of milliseconds; as long as there is more, a step follows each look at dead processes.
+EXPIRE_STEP = 1000
 # Providers send again for a week; orphans are kept for a day more.
 ORPHAN_MINUTES = 8 * 24 * 60
 
@@ -33,7 +35,7 @@ class Upkeep:
         self._retention_days = retention_days
 
     async def run(self) -> None:
-        began_at = sweep_at = retain_at = time.monotonic()
+        began_at = sweep_at = expire_at = retain_at = time.monotonic()
         while True:
             now = time.monotonic()
             try:
@@ -43,6 +45,9 @@ class Upkeep:
                 if now >= sweep_at:
                     await self._sweep()
                     sweep_at = now + SWEEP_SECONDS
+                if now >= expire_at:
+                    is_more = await self._expire()
+                    expire_at = now if is_more else now + RETAIN_SECONDS
                 # What failed, as retention does while the log is being stamped, is tried again.
                 if now >= retain_at:
                     await self._retain()
@@ -66,6 +71,15 @@ class Upkeep:
         if joined := await self._database.fetch_value("select chatsync.join_orphans()"):
             log.info("orphans_joined", items=joined)
 
+    async def _expire(self) -> bool:
+        """One step; whether there may be more to do."""
+        expired: int = await self._database.fetch_value(
+            "select chatsync.expire_dead_letters(%s)", [EXPIRE_STEP]
+        )
+        if expired:
+            log.info("dead_letters_expired", messages=expired)
+        return expired == EXPIRE_STEP
+
     async def _retain(self) -> None:
         await self._database.fetch_value("select chatsync.prepare_partitions()")
         before = (datetime.now(UTC) - timedelta(days=self._retention_days)).date()
@@ -78,3 +92,8 @@ class Upkeep:
         await self._database.fetch_value("select chatsync.drop_processed_items()")
         if forgotten := await self._database.fetch_value("select chatsync.forget_inbound()"):
             log.info("inbound_forgotten", rows=forgotten)
+        # An attempt is told as long as what came of it.
+        if days := await self._database.fetch_value(
+            "select chatsync.drop_history(%s)", [self._retention_days]
+        ):
+            log.info("history_dropped", days=days)
