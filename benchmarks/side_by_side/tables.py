@@ -60,7 +60,7 @@ def _figure(results: Results, figure: str) -> str:
                 ratio = ratios.get(measure)
                 row.append(f"{ratio:.2f}" if ratio is not None and side == "chatsync" else "")
             rows.append(row)
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _label(measure: str) -> str:
@@ -75,7 +75,8 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a table; the first is its head, and all but two columns are numbers."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [_line(row, widths) for row in rows]
     rule = [("-" * width if at < 2 else "-" * (width - 1) + ":") for at, width in enumerate(widths)]
