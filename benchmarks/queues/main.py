@@ -107,9 +107,15 @@ def _versions(systems: Sequence[System]) -> Mapping[str, str]:
 
 
 def _words(result: Mapping[str, float]) -> str:
+    costs = [
+        f"{measure.removeprefix('cpu_us_')} {value:.0f}"
+        for measure, value in result.items()
+        if measure.startswith("cpu_us_")
+    ]
     return (
         f"{result['enqueued_per_second']:,.0f}/s in, {result['drained_per_second']:,.0f}/s out,"
-        f" the first after {result['first_ms']:.0f} ms, {result['handled']:,.0f} handled"
+        f" the first after {result['first_ms']:.0f} ms, {result['handled']:,.0f} handled,"
+        f" µs CPU a message: {', '.join(costs)}"
     )
 
 

@@ -11,7 +11,7 @@ PROCRASTINATE = System(
     name="procrastinate",
     program=(str(PYTHON), str(_PROGRAMS / "procrastinate_program.py")),
     packages=("procrastinate",),
-    settings={"enqueue_batch": 1_000, "enqueue_at_once": 2, "concurrency": 20, "poll_ms": 5},
+    settings={"enqueue_batch": 1_000, "enqueue_at_once": 2, "concurrency": 10, "poll_ms": 5},
     per_key="lock",
     left="select exists (select from procrastinate_jobs)",
     purge="truncate procrastinate_jobs cascade",
@@ -21,7 +21,7 @@ PGQUEUER = System(
     name="pgqueuer",
     program=(str(PYTHON), str(_PROGRAMS / "pgqueuer_program.py")),
     packages=("pgqueuer", "asyncpg"),
-    settings={"enqueue_batch": 1_000, "enqueue_at_once": 2, "batch": 500},
+    settings={"enqueue_batch": 1_000, "enqueue_at_once": 2, "batch": 1_000},
     left="select exists (select from pgqueuer)",
     purge="truncate pgqueuer, pgqueuer_log, pgqueuer_statistics",
 )

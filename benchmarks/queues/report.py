@@ -84,9 +84,9 @@ def _table(results: Results, figure: str, measure: str, without: Sequence[str]) 
 
 def _costs(results: Results, figure: str, name: str) -> list[str]:
     measures = results.runs[figure][name][0]
-    server = next(measure for measure in measures if measure in ("cpu_ms_postgres", "cpu_ms_redis"))
+    server = next(measure for measure in measures if measure in ("cpu_us_postgres", "cpu_us_redis"))
     worker, database = (
-        results.median(figure, name, measure) / 1e3 for measure in ("cpu_ms_worker", server)
+        results.median(figure, name, measure) / 1e3 for measure in ("cpu_us_worker", server)
     )
     return [
         f"{worker:.3f}",

@@ -90,7 +90,7 @@ class _Bench:
             "drained_per_second": handled / seconds,
             "handled": handled,
             "first_ms": tally["first_ms"],
-            **{f"cpu_ms_{name}": (after[name] - before[name]) / handled * 1e6 for name in roots},
+            **{f"cpu_us_{name}": (after[name] - before[name]) / handled * 1e6 for name in roots},
         }
 
     def _ended(self, is_done: bool) -> Mapping[str, Any]:

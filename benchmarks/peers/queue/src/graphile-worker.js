@@ -38,18 +38,20 @@ await converse({
   },
 
   async begin(tally, keys, settings) {
-    // A fetch finds one job of each queue; few are better asked for one by one.
-    const hasLocalQueue = !keys || keys > settings.local_queue
+    // A fetch finds one job of each queue.
+    const isOfFew = keys > 0 && keys < settings.local_queue
     runner = await run({
       pgPool,
       logger,
       noHandleSignals: true,
       preset: {
         worker: {
-          concurrentJobs: hasLocalQueue ? settings.concurrency : Math.min(settings.concurrency, keys),
+          concurrentJobs: isOfFew ? Math.min(settings.concurrency, keys) : settings.concurrency,
           maxPoolSize: 20,
-          localQueue: hasLocalQueue ? { size: settings.local_queue } : undefined,
-          completeJobBatchDelay: hasLocalQueue ? settings.complete_delay_ms : -1,
+          localQueue: { size: isOfFew ? Math.max(keys, 2) : settings.local_queue },
+          completeJobBatchDelay: isOfFew ? settings.few_delay_ms : settings.complete_delay_ms,
+          // The next job of a queue is asked for before the last one has let go of it.
+          pollInterval: isOfFew ? settings.few_poll_ms : 2000,
         },
       },
       taskList: { work: async (payload) => tally.add(payload) },
