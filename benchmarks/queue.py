@@ -1,19 +1,19 @@
-"""Measures queues side by side: chatsync, procrastinate, pgqueuer, pg-boss, graphile-worker, BullMQ.
+"""Measures queues side by side: chatsync and what else one would use for jobs.
 
-    scripts/bench queue [--runs N] [--only enqueue,drain,keys] [--systems chatsync,pg-boss,…]
-        [--messages N] [--keys 2000,10,1] [--limit SECONDS] [--set SYSTEM.NAME=VALUE] [--quick]
-        [--json FILE]
+    scripts/bench queue [--runs N] [--only drain,keys] [--systems chatsync,pg-boss,…]
+        [--messages N] [--keys 2000,10,1] [--limit SECONDS] [--set SYSTEM.NAME=VALUE]
+        [--quick] [--json FILE]
 
-enqueue  messages with 700 bytes of JSON each, in batches, from one process that is warm.
-drain    the same messages by one worker process whose handler only counts. The process is started,
-         connected and warm. The clock runs from the word to begin, which is a resumed queue where the
-         worker can be paused (chatsync, BullMQ) and its worker's start in the connected process where
-         it cannot, until all are handled and nothing is left in the queue. A system that needs longer
-         than the limit counts with what it did until then.
-keys     the same with messages of so many keys, each key in order, where the system has such a mode.
+drain   Messages with 700 bytes of JSON each are enqueued in batches, then drained by one worker
+        process whose handler only counts. The process is started, connected and warm. The clock
+        runs from the word to begin until all are handled and nothing is left in the queue. The word
+        resumes a queue where a worker can be paused (chatsync, BullMQ), and starts the worker in
+        its connected process where it cannot. A system that needs longer than the limit counts
+        with what it did until then.
+keys    The same with messages of so many keys, each in order, where a system has such a mode.
 
 Every message must come to the handler exactly once, and in the order of its key. Starts and stops
-everything itself: one PostgreSQL for all, a database for each system, Redis for BullMQ.
+everything itself: one PostgreSQL with a database for each system, and Redis for BullMQ.
 """
 
 import sys

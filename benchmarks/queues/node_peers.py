@@ -24,10 +24,10 @@ GRAPHILE_WORKER = System(
         "concurrency": 24,
         "local_queue": 1_000,
         "complete_delay_ms": 50,
-        "few_delay_ms": -1,
-        "few_poll_ms": 2,
+        "poll_ms": 2_000,
     },
     per_key="queueName",
+    keyed_settings={"complete_delay_ms": 0, "poll_ms": 2},
     left="select exists (select from graphile_worker._private_jobs)",
     purge="truncate graphile_worker._private_jobs, graphile_worker._private_job_queues",
 )

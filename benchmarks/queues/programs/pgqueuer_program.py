@@ -1,4 +1,4 @@
-"""pgqueuer: one QueueManager over a pool of asyncpg, which its documentation has as the faster one."""
+"""pgqueuer: one QueueManager over a pool of asyncpg, by its documentation the faster one."""
 
 import asyncio
 import json

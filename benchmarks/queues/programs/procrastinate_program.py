@@ -68,7 +68,7 @@ class Procrastinate:
             await asyncio.wait([self._working])
 
     async def _defer_in_order(self, payloads: Sequence[dict[str, Any]]) -> None:
-        """One call for jobs of different locks: what a task defers has one lock, so by the manager."""
+        """One call for jobs of different locks; what a task defers by itself has one."""
         jobs = [
             self._task.configure(lock=payload["key"]).make_new_job(payload=payload)
             for payload in payloads

@@ -49,9 +49,9 @@ await converse({
           concurrentJobs: isOfFew ? Math.min(settings.concurrency, keys) : settings.concurrency,
           maxPoolSize: 20,
           localQueue: { size: isOfFew ? Math.max(keys, 2) : settings.local_queue },
-          completeJobBatchDelay: isOfFew ? settings.few_delay_ms : settings.complete_delay_ms,
+          completeJobBatchDelay: settings.complete_delay_ms,
           // The next job of a queue is asked for before the last one has let go of it.
-          pollInterval: isOfFew ? settings.few_poll_ms : 2000,
+          pollInterval: settings.poll_ms,
         },
       },
       taskList: { work: async (payload) => tally.add(payload) },
