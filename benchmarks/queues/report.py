@@ -60,6 +60,7 @@ def report(results: Results, without: Mapping[str, Sequence[str]]) -> str:
         for measure, title in (("enqueued_per_second", "enqueue"), ("drained_per_second", "drain")):
             table = _table(results, figure, measure, without.get(figure, ()))
             parts.append(f"## {title}, {figure}\n\n{table}")
+    parts.append("CPU is in seconds for 1,000 messages; the ratio is to the best that is not chatsync.")
     return "\n\n".join(parts)
 
 
@@ -69,7 +70,7 @@ def _table(results: Results, figure: str, measure: str, without: Sequence[str]) 
     best = results.best_peer(figure, measure)
     is_drain = measure == "drained_per_second"
     head = ["", "", *(f"run {number}" for number in range(1, count + 1)), "median", "÷ best peer"]
-    rows = [head + (["CPU worker", "CPU database", "handled"] if is_drain else [])]
+    rows = [head + (["worker CPU", "server CPU", "handled"] if is_drain else [])]
     for name, runs in systems.items():
         median = results.median(figure, name, measure)
         row = [name, "messages/s", *(f"{run[measure]:,.0f}" for run in runs)]
