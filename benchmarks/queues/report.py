@@ -60,7 +60,7 @@ def report(results: Results, without: Mapping[str, Sequence[str]]) -> str:
         for measure, title in (("enqueued_per_second", "enqueue"), ("drained_per_second", "drain")):
             table = _table(results, figure, measure, without.get(figure, ()))
             parts.append(f"## {title}, {figure}\n\n{table}")
-    parts.append("CPU is in seconds for 1,000 messages; the ratio is to the best that is not chatsync.")
+    parts.append("CPU is in seconds for 1,000 messages; the ratio is to the best of the others.")
     return "\n\n".join(parts)
 
 
