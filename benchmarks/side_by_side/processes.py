@@ -37,7 +37,7 @@ class Child:
         deadline = time.monotonic() + START_SECONDS
         while not condition():
             if self.process.poll() is not None:
-                raise BenchmarkError(f"{self.name} ended: {self._cause()}")
+                raise BenchmarkError(f"{self.name} ended: {self.cause()}")
             if time.monotonic() > deadline:
                 raise BenchmarkError(f"{self.name} is not ready after {START_SECONDS:.0f} s")
             time.sleep(0.02)
@@ -56,7 +56,8 @@ class Child:
             self.process.kill()
             self.process.wait()
 
-    def _cause(self) -> str:
+    def cause(self) -> str:
+        """Why it ended, as its log tells."""
         return telling_line(self.log.read_text(errors="replace"))
 
 
@@ -75,16 +76,24 @@ def ending() -> Generator[ExitStack]:
 
 
 def start(
-    name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str] = {}
+    name: str,
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str] = {},
+    *,
+    talks: bool = False,
 ) -> Child:
-    """Start a program with what it is given in its environment and little else."""
+    """Start a program with what it is given in its environment and little else.
+
+    One that talks has pipes for its input and its output; the others write to their logs alone.
+    """
     log = folder / f"{name}.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
             env=_environment(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if talks else output,
             stderr=output,
             start_new_session=True,  # Ctrl-C is for the driver, which ends its children in order
         )

@@ -16,7 +16,7 @@ _RATIO = "chatsync ÷ peer"
 
 def report(results: Results) -> str:
     """What was measured, then a table for each figure."""
-    parts = [measured(results)]
+    parts = [_facts(results)]
     parts += [f"## {_TITLES[figure]}\n\n{_figure(results, figure)}" for figure in results.figures]
     return "\n\n".join(parts)
 
@@ -27,8 +27,7 @@ def words(results: Results, figure: str, side: str) -> str:
     return "; ".join(f"{_label(name)} {_number(value)}" for name, value in newest.items())
 
 
-def measured(results: Results) -> str:
-    """What was measured, and on what, as a list."""
+def _facts(results: Results) -> str:
     lines = [*_pairs(results.this_run), f"versions: {_listed(results.programs)}"]
     lines += [f"{side}: {_listed(told)}" for side, told in results.facts.items() if told]
     return "\n".join(f"- {line}" for line in lines)
@@ -77,7 +76,7 @@ def _number(value: float) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as a table; the first one is its head, the first two columns are words."""
+    """Rows as a table; the first is its head, and all but two columns are numbers."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [_line(row, widths) for row in rows]
     rule = [("-" * width if at < 2 else "-" * (width - 1) + ":") for at, width in enumerate(widths)]

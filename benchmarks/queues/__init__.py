@@ -1,0 +1,1 @@
+"""Measures queues side by side: the same messages, the same PostgreSQL, the same clock."""
