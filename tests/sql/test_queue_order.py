@@ -193,3 +193,16 @@ def test_the_end_of_a_batch_and_the_next_claim_are_one_call(connections: Connect
         settle_and_claim()
     assert caught.value.sqlstate == "CS001"
     assert count(connection, "message_queue") == 2
+
+
+@pytest.mark.parametrize("queue", ["", "Mail", "1st", "_mail", "a b", "é", "a/b", "a" * 64])
+def test_a_queue_has_a_plain_name(connections: Connections, queue: str) -> None:
+    producer = connections.open("chatsync_producer")
+    with pytest.raises(psycopg.errors.CheckViolation, match="queue_is_plain"):
+        producer.execute("select chatsync.enqueue(%s, 't1', 'test', '{}')", [queue])
+
+
+@pytest.mark.parametrize("queue", ["a", "a-b_c.9", "z" * 63])
+def test_a_plain_name_is_no_special_one(connections: Connections, queue: str) -> None:
+    producer = connections.open("chatsync_producer")
+    assert value(producer, "select chatsync.enqueue(%s, 't1', 'test', '{}')", [queue])

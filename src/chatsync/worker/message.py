@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
@@ -19,8 +19,7 @@ Payload_co = TypeVar("Payload_co", covariant=True)
 MAX_PROBLEMS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Message(Generic[Payload_co]):
+class Message(NamedTuple, Generic[Payload_co]):
     """One message of a queue. `attempt` is 1 at the first try."""
 
     id: int
