@@ -1,0 +1,64 @@
+"""Workers that are killed, paused and cut off at each step of both kinds of handler.
+
+Whatever becomes of one worker, another one ends the work, and the history of it all is checked.
+"""
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from crash.points import POINTS, points
+from crash.scene import Scene
+from service.harness import wait_for
+from service.worker_api import is_empty
+
+# How many of its two batches a paused worker can no longer settle when it wakes up. What was
+# already on its way into the database is done, but for a transaction that was not yet committed.
+FENCED = {"claiming": 2, "begun": 2, "done": 2, "settling": 1, "committing": 0}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_worker_that_is_killed(
+    scene: Scene, point: str, record_property: Callable[[str, object], None]
+) -> None:
+    with scene.stopped_at(point):
+        scene.spare.say()
+        scene.doomed.kill()
+        scene.doomed.wait()
+    scene.producer.enqueue(2)
+    wait_for(lambda: is_empty(scene.owner), "the end of the queues")
+    record_property("seconds_to_take_over", scene.seconds_to_take_over())
+    scene.spare.end()
+    assert scene.findings() == {}
+
+
+@pytest.mark.parametrize("point", points("done", "committing"))
+def test_a_worker_that_is_cut_off_from_the_database(scene: Scene, point: str) -> None:
+    with scene.stopped_at(point):
+        scene.cut_off()
+        scene.spare.say()
+        scene.doomed.say()
+    scene.producer.enqueue(2)
+    wait_for(lambda: is_empty(scene.owner), "the end of the queues")
+    scene.doomed.end()
+    scene.spare.end()
+    assert scene.findings() == {}
+
+
+@pytest.mark.parametrize("point", points("claiming", "done"))
+def test_a_worker_that_is_paused_for_longer_than_its_lease(scene: Scene, point: str) -> None:
+    with scene.stopped_at(point):
+        scene.spare.say()
+        scene.doomed.kill(signal.SIGSTOP)
+        scene.doomed.say()
+    scene.expire_lease()
+    scene.producer.enqueue(2)
+    wait_for(lambda: is_empty(scene.owner), "the end of the queues")
+    scene.doomed.kill(signal.SIGCONT)
+    wait_for(
+        lambda: scene.doomed.log.read_text().count("lease_fenced") >= FENCED[point], "the fence"
+    )
+    scene.doomed.end()
+    scene.spare.end()
+    assert scene.findings() == {}
