@@ -51,7 +51,7 @@ def check(history: Sequence[Record]) -> list[Violation]:
 
 
 def _lost(history: Sequence[Record]) -> Iterator[Violation]:
-    """Acknowledged, with no effect and no call, and no dead letter either; or still in the queue."""
+    """Acknowledged, and no dead letter, but without effect or call; or still in the queue."""
     handled = _numbers(history, "effect", "called")
     dead = _numbers(history, "dead")
     settled = _numbers(history, "settled")
@@ -83,10 +83,11 @@ def _made_up(history: Sequence[Record]) -> Iterator[Violation]:
 def _out_of_order(history: Sequence[Record]) -> Iterator[Violation]:
     """Begun for the first time while an earlier message of its key had not come to its end.
 
-    A call's end is its return: a worker that has several messages of a key under one lease settles
-    them when it comes to it. The first effect or call counts: a call that comes again may come late,
-    from a worker that was silent meanwhile. What was never given to anybody, as an enqueue that was
-    asked for and undone, keeps nobody waiting; what was acknowledged does so in any case.
+    A call's end is its return: a worker that has several messages of a key under one lease
+    settles them when it comes to it. The first effect or call counts: a call that comes again may
+    come late, from a worker that was silent meanwhile. What was never given to anybody, as an
+    enqueue that was asked for and undone, keeps nobody waiting; what was acknowledged does so in
+    any case.
     """
     real = _numbers(history, "acknowledged", "given", "effect", "called", "settled", "dead")
     waiting: dict[str, set[int]] = {}

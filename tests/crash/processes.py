@@ -88,6 +88,7 @@ class Producer:
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+            self._connection = None
 
     def _enqueue(self, count: int, stops: bool) -> bool:
         keyed = [(next(self._numbers), key) for _ in range(count) for key in KEYS]
@@ -106,7 +107,7 @@ class Producer:
             value(self._connected(), "select chatsync.enqueue_many(%s)", [Jsonb(messages)])
         except psycopg.OperationalError:
             # It may have been done all the same; whoever asks again asks for other ones.
-            self._connection = None
+            self.close()
             return False
         self._tell("acknowledged", keyed)
         return True

@@ -2,9 +2,9 @@
 
     python program.py SIGNS CALLS
 
-The first line on its standard input begins it, and names a point, or none: in a handler, `begun` is
-before its effect or call, `done` after it. There it says so in the file SIGNS, and goes on after the
-next line. External calls are lines of the file CALLS.
+The first line on its standard input begins it, and names a point, or none: in a handler, `begun`
+is before its effect or call, `done` after it. There it says so in the file SIGNS, and goes on after
+the next line. External calls are lines of the file CALLS.
 """
 
 import asyncio

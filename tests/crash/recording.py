@@ -45,7 +45,8 @@ begin
   insert into crash.names values (new.worker_id, new.name);
   return null;
 end $$;
-create trigger notes after insert on chatsync.workers for each row execute function crash.note_worker();
+create trigger notes after insert on chatsync.workers for each row
+execute function crash.note_worker();
 
 create function crash.note_message() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -59,7 +60,8 @@ begin
     clock_timestamp(), case when v_is_end then 'settled' else 'given' end, v_row.queue,
     (v_row.payload ->> 'n')::integer, v_row.ordering_key, v_worker, v_row.lease_id, v_stops);
   if v_stops then
-    perform crash.wait_at(case when v_is_end then 'settling' else 'claiming' end, v_row.queue, v_worker);
+    perform crash.wait_at(
+      case when v_is_end then 'settling' else 'claiming' end, v_row.queue, v_worker);
   end if;
   return null;
 end $$;
@@ -131,7 +133,8 @@ def histories(
     """What happened in each queue, in the order of time: one clock serves all who wrote it."""
     found: list[tuple[float, str, Record]] = list(enqueued)
     rows: list[Any] = owner.execute(
-        "select extract(epoch from at)::float, queue, kind, n, key, worker, lease from crash.history"
+        "select extract(epoch from at)::float, queue, kind, n, key, worker, lease"
+        " from crash.history"
     ).fetchall()
     found += [(at, queue, Record(*record)) for at, queue, *record in rows]
     for line in calls.read_text().splitlines() if calls.exists() else ():

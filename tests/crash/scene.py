@@ -1,10 +1,11 @@
-"""What a crash test has: a worker that is doomed, a spare one, a producer, and the database's history."""
+"""What a crash test has: a worker that is doomed, a spare one, a producer, and what came of it."""
 
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -25,14 +26,18 @@ class Scene:
     doomed: WorkerProcess
     spare: WorkerProcess
     producer: Producer
-    owner: SyncConnection = field(init=False)
     struck_at: float = 0.0
+    owner: SyncConnection = field(init=False)
 
     def __post_init__(self) -> None:
-        self.connect()
+        self._connect()
 
-    def connect(self) -> None:
-        """Also again, after PostgreSQL was restarted."""
+    def reconnect(self) -> None:
+        """After PostgreSQL was restarted."""
+        self.owner.close()
+        self._connect()
+
+    def _connect(self) -> None:
         self.owner = psycopg.connect(self.database_url, autocommit=True)
         self.owner.execute("set role chatsync_owner")
 
@@ -69,6 +74,14 @@ class Scene:
                 " where datname = current_database() and application_name like 'chatsync%'"
             )
 
+    def without_fence(self) -> None:
+        """Make settle() as it must never be."""
+        whole = "chatsync.settle(bigint, bigint[], jsonb, bigint[], boolean)"
+        definition = value(self.owner, "select pg_get_functiondef(%s::regprocedure)", [whole])
+        fence = "if v_settled <> "
+        assert definition.count(fence) == 1
+        self.owner.execute(definition.replace(fence, "if false and v_settled <> ").encode())
+
     def seconds_to_take_over(self) -> float | None:
         """From the trouble to the first message that the spare got of those the doomed had."""
         return value(
@@ -80,10 +93,10 @@ class Scene:
             [self.struck_at, self.doomed.name, self.spare.name],
         )
 
-    def findings(self) -> dict[str, object]:
+    def findings(self) -> dict[str, Any]:
         """What is not as it was promised, and what is left; nothing, if all is well."""
         calls = self.folder / "calls"
-        found: dict[str, object] = {
+        found: dict[str, Any] = {
             table: value(
                 self.owner,
                 sql.SQL("select count(*) from {}").format(sql.Identifier("chatsync", table)),

@@ -41,13 +41,33 @@ def test_a_worker_that_is_cut_off_from_the_database(scene: Scene, point: str) ->
         scene.doomed.say()
     scene.producer.enqueue(2)
     wait_for(lambda: is_empty(scene.owner), "the end of the queues")
-    scene.doomed.end()
-    scene.spare.end()
+    end_both(scene)
     assert scene.findings() == {}
 
 
-@pytest.mark.parametrize("point", points("claiming", "done"))
+@pytest.mark.parametrize("point", points("done"))
 def test_a_worker_that_is_paused_for_longer_than_its_lease(scene: Scene, point: str) -> None:
+    sleep_through_the_lease(scene, point)
+    wait_for(
+        lambda: scene.doomed.log.read_text().count("lease_fenced") >= FENCED[point], "the fence"
+    )
+    end_both(scene)
+    assert scene.findings() == {}
+
+
+def test_a_queue_without_a_fence_is_found_out(scene: Scene) -> None:
+    """These tests can fail: here settle() takes whatever is settled under whatever lease."""
+    scene.without_fence()
+    sleep_through_the_lease(scene, "done")
+    end_both(scene)
+
+    findings = scene.findings()
+    assert findings.keys() == {"booked"}
+    assert {violation.rule for violation in findings["booked"]} >= {"doubled", "not fenced"}
+
+
+def sleep_through_the_lease(scene: Scene, point: str) -> None:
+    """The doomed worker sleeps at a point until the spare one has done all the work."""
     with scene.stopped_at(point):
         scene.spare.say()
         scene.doomed.kill(signal.SIGSTOP)
@@ -56,9 +76,8 @@ def test_a_worker_that_is_paused_for_longer_than_its_lease(scene: Scene, point: 
     scene.producer.enqueue(2)
     wait_for(lambda: is_empty(scene.owner), "the end of the queues")
     scene.doomed.kill(signal.SIGCONT)
-    wait_for(
-        lambda: scene.doomed.log.read_text().count("lease_fenced") >= FENCED[point], "the fence"
-    )
-    scene.doomed.end()
-    scene.spare.end()
-    assert scene.findings() == {}
+
+
+def end_both(scene: Scene) -> None:
+    for worker in (scene.doomed, scene.spare):
+        worker.end()

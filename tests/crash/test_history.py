@@ -126,9 +126,9 @@ def test_what_is_taken_out_of_put_into_or_moved_in_a_long_history_is_found() -> 
 
         assert check(rest) == [Violation("lost", n)]
         assert check([*history, done]) == [Violation("doubled", n)]
-        assert check([r for r in history if r.n != n or r.kind not in ("asked", "acknowledged")]) == [
-            Violation("made up", n)
-        ]
+        assert check(
+            [r for r in history if r.n != n or r.kind not in ("asked", "acknowledged")]
+        ) == [Violation("made up", n)]
         assert Violation("not fenced", n) in check(
             [replace(done, lease=0) if record is done else record for record in history]
         )

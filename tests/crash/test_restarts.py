@@ -33,9 +33,9 @@ def test_an_immediate_restart_of_postgresql(
 ) -> None:
     with scene_in(server.url, tmp_path) as scene:
         with scene.stopped_at(point):
-            scene.spare.say()
             server.restart(immediate=True)
-            scene.connect()
+            scene.reconnect()
+            scene.spare.say()
             if dies_too:
                 scene.doomed.kill()
                 scene.doomed.wait()
