@@ -42,12 +42,17 @@ GOOD = {
     "nothing": [],
     "a batch": [*BOTH, given(1), given(2), *effect(1), *effect(2)],
     "calls in a line": [
-        *BOTH, given(1), given(2), called(1), returned(1), called(2), settled(1), returned(2), settled(2),
+        *BOTH, given(1), given(2), called(1), returned(1), called(2), settled(1), returned(2),
+        settled(2),
     ],
     "a dead letter": [*BOTH, given(1), given(2), settled(1), dead(1), *effect(2)],
     "taken over": [*enqueued(1), given(1), given(1, "two", 2), *effect(1, "two", 2)],
-    "given again to the same worker": [*enqueued(1), given(1), given(1, lease=2), *effect(1, lease=2)],
-    "called by both": [*enqueued(1), given(1), called(1), given(1, "two", 2), called(1, "two"), settled(1)],
+    "given again to the same worker": [
+        *enqueued(1), given(1), given(1, lease=2), *effect(1, lease=2),
+    ],
+    "called by both": [
+        *enqueued(1), given(1), called(1), given(1, "two", 2), called(1, "two"), settled(1),
+    ],
     "called late again": [
         *BOTH, given(1), called(1), given(1, "two", 2), called(1, "two"), settled(1, "two", 2),
         given(2, "two", 3), called(2, "two"), called(1), settled(2, "two", 3),
@@ -126,9 +131,8 @@ def test_what_is_taken_out_of_put_into_or_moved_in_a_long_history_is_found() -> 
 
         assert check(rest) == [Violation("lost", n)]
         assert check([*history, done]) == [Violation("doubled", n)]
-        assert check(
-            [r for r in history if r.n != n or r.kind not in ("asked", "acknowledged")]
-        ) == [Violation("made up", n)]
+        unasked = [r for r in history if r.n != n or r.kind not in ("asked", "acknowledged")]
+        assert check(unasked) == [Violation("made up", n)]
         assert Violation("not fenced", n) in check(
             [replace(done, lease=0) if record is done else record for record in history]
         )
