@@ -70,7 +70,7 @@ class Session:
                 "tenant_id": "t1",
                 "payload": {"label": 1},
                 "ordering_key": self._chance.choice(KEYS),
-                "dedupe_key": self._chance.choice(["x", "y", None, None]),
+                "dedupe_key": self._chance.choice([*"vwxyz", None]),
                 "scheduled_at": self._chance.choice([soon, None, None]),
             }
             for _ in range(6)
