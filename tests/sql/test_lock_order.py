@@ -70,10 +70,12 @@ class Session:
                 "tenant_id": "t1",
                 "payload": {"label": 1},
                 "ordering_key": self._chance.choice(KEYS),
-                "dedupe_key": self._chance.choice([*"vwxyz", None]),
+                # One in a call: who has to begin anew with an earlier one, since its first message
+                # is done meanwhile, has the later ones already.
+                "dedupe_key": None if place else self._chance.choice("xyz"),
                 "scheduled_at": self._chance.choice([soon, None, None]),
             }
-            for _ in range(6)
+            for place in range(6)
         ]
         return value(self._connection, "select chatsync.enqueue_many(%s)", [Jsonb(messages)])
 
@@ -143,10 +145,10 @@ class Session:
         )
 
     def cancel_message(self) -> bool:
-        return cancel(self._connection, self._some_message())
+        return cancel(self._connection, self._some_message("pending", "retrying", "scheduled"))
 
     def retry_message(self) -> bool:
-        return retry(self._connection, self._some_message())
+        return retry(self._connection, self._some_message("retrying", "scheduled"))
 
     def move_messages(self) -> int:
         there, back = self._chance.sample([QUEUE, "parked"], 2)
@@ -173,7 +175,7 @@ class Session:
         for row in claimed:
             chosen = self._chance.random()
             if chosen < 0.2:
-                failure = {"id": row.id, "error": "x", "retryAfterSeconds": chosen / 10}
+                failure = {"id": row.id, "error": "x", "retryAfterSeconds": chosen * 5}
                 failed.append({**failure, "isPermanent": chosen < 0.1})
             else:
                 (untouched if chosen < 0.3 else done).append(row.id)
@@ -191,9 +193,13 @@ class Session:
         old, (self._connection, self._worker_id) = self._connection, register(self._connections)
         old.close()
 
-    def _some_message(self) -> int:
-        ids = self._owner.execute("select id from chatsync.message_queue").fetchall()
-        return self._chance.choice(ids)[0] if ids else 0  # pyright: ignore[reportReturnType]
+    def _some_message(self, *statuses: str) -> int:
+        found = value(
+            self._owner,
+            "select array_agg(id) from chatsync.message_queue where status = any (%s)",
+            [list(statuses)],
+        )
+        return self._chance.choice(found or [0])
 
     def _call(self, query: LiteralString, *parameters: object) -> Any:
         return value(self._connection, query, parameters)
