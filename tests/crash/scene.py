@@ -66,6 +66,13 @@ class Scene:
             [self.doomed.name],
         )
 
+    def has_idle_transaction(self) -> bool:
+        return value(
+            self.owner,
+            "select exists (select from pg_stat_activity where datname = current_database()"
+            " and state like 'idle in transaction%')",
+        )
+
     def cut_off(self) -> None:
         """End all sessions of workers, as an operator or a failover does."""
         with psycopg.connect(self.database_url, autocommit=True) as application:

@@ -73,6 +73,9 @@ def sleep_through_the_lease(scene: Scene, point: str) -> None:
         scene.doomed.kill(signal.SIGSTOP)
         scene.doomed.say()
     scene.expire_lease()
+    if point == "settling":
+        # PostgreSQL ends it after ten seconds; until then nobody gets by.
+        wait_for(lambda: not scene.has_idle_transaction(), "the end of the open transaction")
     scene.producer.enqueue(2)
     wait_for(lambda: is_empty(scene.owner), "the end of the queues")
     scene.doomed.kill(signal.SIGCONT)

@@ -22,7 +22,7 @@ from sql.operator_calls import cancel, retry
 from sql.queue_calls import QUEUE, claim, enqueue, register, value
 
 KEYS = ["a", "b", "c", "d", None]
-SESSIONS = 6
+SESSIONS = 8
 SECONDS = 6
 # To be told that a worker has it, or has it no longer, is what happens to who comes too late.
 EXPECTED = {"CS001", "CS005"}
@@ -38,8 +38,9 @@ class Session:
         self._connection, self._worker_id = register(connections)
         self._owner = connections.open("chatsync_owner")
         self.calls: list[Callable[[], Any]] = [
-            self.enqueue, self.enqueue_many, self.enqueue_deliveries, self.claim_and_settle,
-            self.claim_and_settle, self.claim_and_settle_some, self.claim_and_release,
+            self.enqueue, self.enqueue_many, self.enqueue_many, self.enqueue_deliveries,
+            self.claim_and_settle, self.claim_and_settle, self.claim_and_settle_some,
+            self.claim_and_release,
             self.promote, self.reap, self.sweep_lanes, self.pause, self.resume,
             self.cancel_message, self.retry_message, self.move_messages, self.redrive,
             self.purge_queue, self.purge_dead_letters,
@@ -145,7 +146,7 @@ class Session:
         )
 
     def cancel_message(self) -> bool:
-        return cancel(self._connection, self._some_message("pending", "retrying", "scheduled"))
+        return cancel(self._connection, self._some_message("pending", "retrying", "processing"))
 
     def retry_message(self) -> bool:
         return retry(self._connection, self._some_message("retrying", "scheduled"))
@@ -160,7 +161,7 @@ class Session:
         )
 
     def purge_queue(self) -> int:
-        return self._call("select chatsync.purge_queue(%s, p_limit => 5)", QUEUE)
+        return self._call("select chatsync.purge_queue(%s, p_limit => 100)", QUEUE)
 
     def purge_dead_letters(self) -> int:
         return self._call("select chatsync.purge_dead_letters(p_error_like => '%%', p_limit => 2)")
