@@ -9,13 +9,7 @@ from typing import LiteralString
 import pytest
 
 from conftest import Connections, SyncConnection
-from sql.operator_calls import (
-    assert_no_lane_is_stranded,
-    cancel,
-    enqueue_backing_off,
-    retry,
-    waiting,
-)
+from sql.operator_calls import assert_all_come, cancel, enqueue_backing_off, retry, waiting
 from sql.queue_calls import (
     claim,
     count,
@@ -32,14 +26,13 @@ pytestmark = pytest.mark.usefixtures("tenant")
 
 MOVE: LiteralString = "select chatsync.move_messages('outbound', 'parked')"
 PURGE: LiteralString = "select chatsync.purge_queue('outbound')"
-REDRIVE: LiteralString = "select * from chatsync.redrive('outbound')"
 SWEEP: LiteralString = "select chatsync.sweep_lanes()"
 RELEASE: LiteralString = "select chatsync.release(%s)"
 
 
 @pytest.fixture
 def consumer(connections: Connections) -> tuple[SyncConnection, int]:
-    """A worker that waits for nobody, and its id."""
+    """A worker and its id."""
     return register(connections)
 
 
@@ -53,24 +46,10 @@ def producer(connections: Connections) -> SyncConnection:
 
 @pytest.fixture
 def operator(connections: Connections) -> SyncConnection:
-    """One who waits for nobody, either."""
+    """One who waits for nobody."""
     operator = connections.open("chatsync_operator")
     operator.execute("set lock_timeout = '100ms'")
     return operator
-
-
-def assert_all_come(
-    consumer: tuple[SyncConnection, int], owner: SyncConnection, expected: list[str]
-) -> None:
-    connection, worker_id = consumer
-    connection.execute("set lock_timeout = '100ms'")
-    assert_no_lane_is_stranded(owner)
-    found: list[str] = []
-    while claimed := claim(connection, worker_id):
-        found += labels(claimed)
-        settle(connection, claimed)
-    assert found == expected
-    assert count(owner, "queue_lanes") == count(owner, "lane_turns") == 0
 
 
 @pytest.mark.parametrize("is_undone", [False, True], ids=["commits", "undone"])
@@ -235,66 +214,6 @@ def test_a_lane_whose_producer_gave_up_is_swept(
 
     assert value(worker, SWEEP) == 1
     assert count(owner, "queue_lanes") == count(owner, "lane_turns") == 0
-
-
-def test_a_redrive_into_a_lane_that_is_being_deleted_makes_a_new_one(
-    consumer: tuple[SyncConnection, int],
-    connections: Connections,
-    owner: SyncConnection,
-    stepper: Stepper,
-) -> None:
-    connection, worker_id = consumer
-    operator = connections.open("chatsync_operator")
-    cancel(operator, enqueue(owner, "a", "redriven"))
-    enqueue(owner, "a", "settled")
-    claimed = claim(connection, worker_id)
-    connection.execute("begin")
-    settle(connection, claimed)
-    redriving = stepper.start_and_wait(operator, REDRIVE)
-    connection.execute("commit")
-
-    assert len(redriving.result()) == 1
-    assert count(owner, "failed_messages") == 0
-    assert_all_come(consumer, owner, ["redriven"])
-
-
-def test_a_lane_goes_on_that_a_redrive_holds_when_its_last_message_is_settled(
-    consumer: tuple[SyncConnection, int], connections: Connections, owner: SyncConnection
-) -> None:
-    connection, worker_id = consumer
-    connection.execute("set lock_timeout = '100ms'")
-    operator = connections.open("chatsync_operator")
-    cancel(operator, enqueue(owner, "a", "redriven"))
-    enqueue(owner, "a", "settled")
-    claimed = claim(connection, worker_id)
-    operator.execute("begin")
-    assert len(operator.execute(REDRIVE).fetchall()) == 1
-    settle(connection, claimed)
-    operator.execute("commit")
-
-    assert_all_come(consumer, owner, ["redriven"])
-
-
-def test_a_cancellation_and_a_redrive_of_one_key_wait_for_each_other_at_most_once(
-    consumer: tuple[SyncConnection, int],
-    connections: Connections,
-    owner: SyncConnection,
-    stepper: Stepper,
-) -> None:
-    operator, other = (connections.open("chatsync_operator") for _ in range(2))
-    cancel(operator, enqueue(owner, "a", "redriven"))
-    message_id = enqueue(owner, "a", "cancelled")
-    operator.execute("begin")
-    cancel(operator, message_id)
-    redriving = stepper.start_and_wait(
-        other, "select * from chatsync.redrive(p_error_like => '%%')"
-    )
-    operator.execute("commit")
-
-    # The second letter was not there yet when it looked.
-    assert len(redriving.result()) == 1
-    assert count(owner, "failed_messages") == 1
-    assert_all_come(consumer, owner, ["redriven"])
 
 
 def test_settling_some_of_a_lease_leaves_no_turn_behind_for_a_producer_that_gives_up(

@@ -221,50 +221,6 @@ def test_many_messages_are_changed_without_waiting_for_a_claim(
     assert_no_lane_is_stranded(owner)
 
 
-def test_a_move_leaves_what_is_enqueued_there_meanwhile_under_its_dedupe_key(
-    connections: Connections,
-    operator: SyncConnection,
-    worker: SyncConnection,
-    owner: SyncConnection,
-    stepper: Stepper,
-) -> None:
-    stays = [
-        enqueue(worker, "a", "twice", p_dedupe_key="d"),
-        enqueue(worker, "a", "behind it"),
-        enqueue(worker, None, "twice", p_dedupe_key="e"),
-    ]
-    enqueue(worker, "b", "moves")
-    producer = connections.open("chatsync_worker")
-    producer.execute("begin")
-    for key in ("d", "e"):
-        producer.execute(
-            "select chatsync.enqueue('parked', 't1', 'test', '{}', p_dedupe_key => %s)", [key]
-        )
-    moving = stepper.start_and_wait(operator, MOVE)
-    producer.execute("commit")
-
-    assert moving.result() == [(1,)]
-    assert waiting(owner) == stays
-    assert_no_lane_is_stranded(owner)
-
-
-def test_a_move_and_a_producer_that_meet_the_same_dedupe_keys_do_not_deadlock(
-    connections: Connections, operator: SyncConnection, owner: SyncConnection, stepper: Stepper
-) -> None:
-    producer = connections.open("chatsync_worker")
-    for dedupe_key in ("e", "d", None):
-        enqueue(producer, dedupe_key, 1, p_dedupe_key=dedupe_key)
-    there = "select chatsync.enqueue('parked', 't1', 'test', '{}', p_dedupe_key => %s)"
-    producer.execute("begin")
-    producer.execute(there, ["d"])
-    moving = stepper.start_and_wait(operator, MOVE)
-    producer.execute(there, ["e"])
-    producer.execute("commit")
-
-    assert moving.result() == [(1,)]
-    assert len(waiting(owner)) == 2
-
-
 def test_a_claim_waits_for_no_purge_and_no_move(
     connections: Connections, operator: SyncConnection
 ) -> None:
