@@ -70,7 +70,7 @@ class Scene:
         return value(
             self.owner,
             "select exists (select from pg_stat_activity where datname = current_database()"
-            " and state like 'idle in transaction%')",
+            " and state like 'idle in transaction%%')",
         )
 
     def cut_off(self) -> None:
