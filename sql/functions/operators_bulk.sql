@@ -53,7 +53,8 @@ $$;
 
 -- Moves waiting messages to another queue under their own ids, so that the order of each key stays;
 -- returns how many. What is enqueued meanwhile stays: point the producers at the other queue first.
--- Raises CS003 outside READ COMMITTED. Lock order: lanes by queue and name, turns by name, messages by id.
+-- Raises CS003 outside READ COMMITTED. Lock order: lanes by queue and name, turns by name, then
+-- dedupe keys, as enqueue_many() takes them.
 create or replace function chatsync.move_messages(
   p_from text, p_to text, p_limit integer default 1000, p_tenant_id text default null,
   p_dry_run boolean default false
@@ -65,6 +66,8 @@ declare
   v_ids bigint[] := chatsync.movable_messages(p_from, p_to, p_limit, p_tenant_id);
   v_lanes text[];
   v_held record;
+  v_twice bigint[];
+  v_id bigint;
   v_ready text[];
   v_moved integer;
 begin
@@ -85,32 +88,52 @@ begin
   from chatsync.message_queue
   where id = any (v_ids) and lane_key is not null;
   select * into v_held from chatsync.hold_turns(v_lanes);
-  -- Keys whose lanes here and there nobody is about to change.
-  v_ready := array(
-    select l.lane
-    from chatsync.queue_lanes l
-    where l.lane = any (v_held.free_lanes) and l.queue = p_from
-      and chatsync.lane(p_to, l.tenant_id, l.ordering_key)
-        = any (v_held.free_lanes || v_held.leased_lanes));
-  update chatsync.message_queue
-  set queue = p_to,
-    -- What was paused in the one queue is not in the other; its claims find out.
-    status = case when status = 'paused' then 'pending' else status end
-  where id in (
-    select m.id
-    from chatsync.message_queue m
-    where m.queue = p_from and m.status <> 'processing'
-      and case
-        -- All that the lane has by now.
-        when m.lane_key is not null then m.lane_key = any (v_ready)
-        else m.id = any (v_ids) and (
-          m.ordering_key is null
-          or chatsync.lane(p_from, m.tenant_id, m.ordering_key) = any (v_ready)
-          or not chatsync.lane(p_from, m.tenant_id, m.ordering_key) = any (v_lanes))
-      end
-    order by m.id
-    for update skip locked);
-  get diagnostics v_moved = row_count;
+  loop
+    v_twice := array(
+      select m.id
+      from chatsync.message_queue m
+      join chatsync.message_queue d
+        on d.queue = p_to and d.tenant_id = m.tenant_id and d.dedupe_key = m.dedupe_key
+      where m.queue = p_from);
+    -- Keys whose lanes here and there nobody is about to change.
+    v_ready := array(
+      select l.lane
+      from chatsync.queue_lanes l
+      where l.lane = any (v_held.free_lanes) and l.queue = p_from
+        and chatsync.lane(p_to, l.tenant_id, l.ordering_key)
+          = any (v_held.free_lanes || v_held.leased_lanes)
+        and not exists (
+          select from chatsync.message_queue m where m.lane_key = l.lane and m.id = any (v_twice)));
+    v_moved := 0;
+    begin
+      -- One by one, since nothing else says in which order an update meets the dedupe keys there.
+      for v_id in
+        select m.id
+        from chatsync.message_queue m
+        where m.queue = p_from and m.status <> 'processing'
+          and case
+            -- All that the lane has by now.
+            when m.lane_key is not null then m.lane_key = any (v_ready)
+            else m.id = any (v_ids) and not m.id = any (v_twice) and (
+              m.ordering_key is null
+              or chatsync.lane(p_from, m.tenant_id, m.ordering_key) = any (v_ready)
+              or not chatsync.lane(p_from, m.tenant_id, m.ordering_key) = any (v_lanes))
+          end
+        order by m.tenant_id, m.dedupe_key, m.id
+        for update skip locked
+      loop
+        update chatsync.message_queue
+        set queue = p_to,
+          -- What was paused in the one queue is not in the other; its claims find out.
+          status = case when status = 'paused' then 'pending' else status end
+        where id = v_id;
+        v_moved := v_moved + 1;
+      end loop;
+      exit;
+    exception when unique_violation then
+      null; -- Enqueued there meanwhile under the same dedupe key: now it is seen, and stays here.
+    end;
+  end loop;
   if cardinality(v_held.free_lanes) > 0 then
     perform chatsync.let_lanes_go(v_held.free_lanes);
   end if;

@@ -5,7 +5,7 @@ from typing import Any, LiteralString
 from psycopg.rows import namedtuple_row
 
 from conftest import SyncConnection
-from sql.queue_calls import QUEUE, claim, enqueue, settle, value
+from sql.queue_calls import QUEUE, claim, count, enqueue, labels, settle, value
 
 CANCEL: LiteralString = "select chatsync.cancel_message(%s, %s)"
 RETRY: LiteralString = "select chatsync.retry_message(%s)"
@@ -66,3 +66,18 @@ def assert_no_lane_is_stranded(owner: SyncConnection) -> None:
         )
         == []
     )
+
+
+def assert_all_come(
+    consumer: tuple[SyncConnection, int], owner: SyncConnection, expected: list[str]
+) -> None:
+    """What is left is claimed in this order, without waiting, and leaves no lane behind."""
+    connection, worker_id = consumer
+    connection.execute("set lock_timeout = '100ms'")
+    assert_no_lane_is_stranded(owner)
+    found: list[str] = []
+    while claimed := claim(connection, worker_id):
+        found += labels(claimed)
+        settle(connection, claimed)
+    assert found == expected
+    assert count(owner, "queue_lanes") == count(owner, "lane_turns") == 0
