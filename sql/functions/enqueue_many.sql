@@ -16,6 +16,19 @@ as $$
     max_retries integer)) with ordinality
 $$;
 
+-- Called by enqueue_many(). The waiting messages that have the dedupe keys of an array, place by place.
+create or replace function chatsync.first_of_keys(p_messages jsonb) returns bigint[]
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select array_agg((
+    select q.id
+    from chatsync.message_queue q
+    where q.queue = m.queue and q.tenant_id = m.tenant_id and q.dedupe_key = m.dedupe_key)
+    order by m.place)
+  from chatsync.new_messages(p_messages) as m
+$$;
+
 -- Adds an array of {queue, tenant_id, payload, …} and returns their ids in that order; message_type is the
 -- queue's name, and the rest as enqueue() has it, where they are left out. A dedupe key that is already
 -- waiting, or that stands earlier in the array, gives the first one's id. Lock order: lanes by queue and
@@ -34,6 +47,7 @@ declare
   -- A random number for each message is a tenth of the whole; one for the call and the place in it will do.
   v_correlation_id text := gen_random_uuid()::text || '-';
   v_ids bigint[];
+  v_first bigint[];
   v_found bigint[] := '{}';
 begin
   for v_part in
@@ -56,6 +70,9 @@ begin
   v_ids := array(
     select nextval('chatsync.message_queue_id_seq')
     from generate_series(1, jsonb_array_length(p_messages)));
+  if v_has_dedupe_keys then
+    v_first := chatsync.first_of_keys(p_messages);
+  end if;
   perform set_config('chatsync.lanes_held', 'yes', true);
   loop
     insert into chatsync.message_queue (
@@ -76,17 +93,15 @@ begin
       exit;
     end if;
     -- In a new snapshot, which shows what another transaction committed while this one waited for it.
+    v_found := chatsync.first_of_keys(p_messages);
+    -- The first one may have been done meanwhile; it was the first all the same. To insert now would be to
+    -- wait for a key after later ones are held, and two calls might wait for each other.
     select array_agg(
-      case when m.dedupe_key is null then v_ids[m.place]
-      else (
-        select q.id
-        from chatsync.message_queue q
-        where q.queue = m.queue and q.tenant_id = m.tenant_id and q.dedupe_key = m.dedupe_key)
-      end
+      case when m.dedupe_key is null then v_ids[m.place] else coalesce(v_found[m.place], v_first[m.place]) end
       order by m.place)
     into v_found
     from chatsync.new_messages(p_messages) as m;
-    -- The first one may have been done between the two statements.
+    -- It came and was done between the two looks: rare enough to try again.
     exit when array_position(v_found, null) is null;
   end loop;
   perform set_config('chatsync.lanes_held', '', true);

@@ -196,6 +196,7 @@ OWNER = WORKER | {
     "correlated_events",
     "drop_days",
     "find_dead_letters",
+    "first_of_keys",
     "hold_lane_of_insert",
     "hold_message",
     "hold_turns",
