@@ -23,7 +23,7 @@ LOCKED: dict[str, LiteralString] = {
     "changed turns": "update chatsync.lane_turns set ready_at = ready_at",
     "messages": "select from chatsync.message_queue for update",
     "dead letters": "select from chatsync.failed_messages for update",
-    "pauses": "select from chatsync.queue_limits for update",
+    "pauses": "select from chatsync.queue_pauses for update",
     "workers": "select from chatsync.workers for update",
 }
 PRODUCER = {"lanes", "changed turns"}
