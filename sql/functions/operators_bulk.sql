@@ -95,7 +95,8 @@ begin
   update chatsync.message_queue
   set queue = p_to,
     -- What was paused in the one queue is not in the other; its claims find out.
-    status = case when status = 'paused' then 'pending' else status end
+    status = case when status = 'paused' then 'pending' else status end,
+    parked_by = null
   where id in (
     select m.id
     from chatsync.message_queue m

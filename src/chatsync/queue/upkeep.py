@@ -64,6 +64,7 @@ class Upkeep:
             self._doorbell.ring(EVERYTHING)
         if joined := await self._database.fetch_value("select chatsync.join_orphans()"):
             log.info("orphans_joined", items=joined)
+        await self._database.fetch_value("select chatsync.forget_buckets()")
 
     async def _retain(self) -> None:
         await self._database.fetch_value("select chatsync.prepare_partitions()")
