@@ -30,6 +30,7 @@ Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
 Row: TypeAlias = tuple[Any, ...]
 
 LEASE_LOST = "CS001"
+QUEUE_FULL = "CS007"
 # A link that breaks without a word is found by asking, which costs a round trip.
 TRUSTED_SECONDS = 5.0
 # What a backend has cached grows with the time.
@@ -38,7 +39,7 @@ MAX_LIFETIME_SECONDS = 1800.0
 # (PostgreSQL Appendix A). A listening connection that is killed carries no SQLSTATE at all.
 TRANSIENT = frozenset({
     "40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "53300", "53400",
-    "25006", "25P03", "08000", "08003", "08006",
+    "25006", "25P03", "08000", "08003", "08006", QUEUE_FULL,
 })  # fmt: skip
 
 
@@ -215,6 +216,8 @@ def translated(error: psycopg.Error) -> Exception:
     """The class of ours that says what to do, or the error itself where none does."""
     if error.sqlstate == LEASE_LOST:
         return LeaseLost(_one_line(error))
+    if error.sqlstate == QUEUE_FULL:
+        return DatabaseUnavailable(_one_line(error))
     if is_transient(error):
         return DatabaseUnavailable("the database does not answer")
     return error

@@ -264,7 +264,7 @@ WRITABLE = {
     ("chatsync_reader", "DELETE"): set[str](),
     ("chatsync_reader", "TRUNCATE"): set[str](),
 }
-VIEWS = {"queue_blocked", "queue_depth", "queue_workers"}
+VIEWS = {"queue_blocked", "queue_depth", "queue_limit_use", "queue_workers"}
 # What the three roles besides the processes' may read, as a whole and in parts.
 READABLE = {
     "chatsync_producer": set[str](),
