@@ -40,7 +40,8 @@ def test_a_full_queue_refuses_and_takes_again_when_there_is_room(
         value(
             connection,
             "select chatsync.enqueue_many("
-            "jsonb_build_array('{\"tenant_id\": \"t1\"}'::jsonb || jsonb_build_object('queue', %s::text)))",
+            'jsonb_build_array(\'{"tenant_id": "t1"}\'::jsonb'
+            " || jsonb_build_object('queue', %s::text)))",
             [QUEUE],
         )
     with pytest.raises(psycopg.DatabaseError, match="is full"):

@@ -137,6 +137,7 @@ def timeline(correlation_id: str, since: datetime | None, as_json: bool) -> None
 
 
 for command in (
-    watch, limits, limit_queue, unlimit, paused, pause, resume, retry, cancel, move, redrive, purge, purge_dead,
+    watch, limits, limit_queue, unlimit, paused, pause, resume, retry, cancel, move, redrive,
+    purge, purge_dead,
 ):  # fmt: skip
     queue.add_command(command)
