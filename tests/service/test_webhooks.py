@@ -53,6 +53,21 @@ async def test_an_unsigned_body_that_nobody_can_use_is_not_kept(
     assert _kept(owner) == (0, 0)
 
 
+async def test_a_webhook_for_a_full_queue_is_to_come_again(
+    gateway: Gateway, owner: SyncConnection
+) -> None:
+    owner.execute("select chatsync.limit_depth('inbound', 1), chatsync.pause('inbound')")
+    assert (await gateway.post(delivery(said("first", "w1")))).status_code == 200
+    # What was counted is a second old.
+    owner.execute("update chatsync.queue_limits set counted_at = null")
+
+    answer = await gateway.post(delivery(said("one too many", "w2")))
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert _kept(owner) == (1, 0)
+
+
 async def test_a_delivery_for_nobody_is_a_dead_letter(
     gateway: Gateway, owner: SyncConnection
 ) -> None:
