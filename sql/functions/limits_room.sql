@@ -41,9 +41,12 @@ returns integer
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select floor(p_limit.burst - greatest(
-    extract(epoch from coalesce(p_next_at, '-infinity') - chatsync.now()), 0
-  ) * p_limit.amount / p_limit.per_seconds + 1e-6)::integer
+  -- The later one first: PostgreSQL 15 does not subtract from infinity.
+  select floor(
+    p_limit.burst
+    - extract(epoch from greatest(p_next_at, chatsync.now()) - chatsync.now())
+      * p_limit.amount / p_limit.per_seconds
+    + 1e-6)::integer
 $$;
 
 -- Called by admit(), next_ready_at() and claims. When a rate lets the next message through.

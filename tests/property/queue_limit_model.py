@@ -51,19 +51,19 @@ class LimitModel:
         self.limits[limit.scope] = limit
         self._next_at.clear()
 
-    def lift(self, limit: Limit) -> bool:
+    def lift(self, limit: Limit) -> None:
         self._next_at.clear()
-        return self.limits.pop(limit.scope, None) is not None
+        del self.limits[limit.scope]
 
     def has_room(self, message: Claimable, running: Sequence[Claimable], now: float) -> bool:
         return all(self._room(limit, message, running, now) > 0 for limit in self._of(message))
 
-    def take(self, messages: Iterable[Claimable], running: list[Claimable], now: float) -> None:
+    def take(self, messages: Iterable[Claimable], running: Sequence[Claimable], now: float) -> None:
         """Raises AssertionError for more than there is room for."""
-        running = list(running)
+        in_flight = list(running)
         for message in messages:
-            assert self.has_room(message, running, now), (message, running, self.limits)
-            running.append(message)
+            assert self.has_room(message, in_flight, now), (message, in_flight, self.limits)
+            in_flight.append(message)
             for limit in self._of(message):
                 if limit.seconds is not None:
                     bucket = limit.bucket(message)

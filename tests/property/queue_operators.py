@@ -10,7 +10,7 @@ from hypothesis.stateful import initialize, precondition, rule
 from property.queue_hands import LIFT, LIMIT_IN_FLIGHT, LIMIT_RATE, at, column
 from property.queue_limit_model import Limit
 from property.queue_model import Message, Scope
-from property.queue_steps import LIMITS, PICKS, POLICIES, SCOPES
+from property.queue_steps import CAPS, LIMITS, PICKS, POLICIES, SCOPES
 from property.queue_work import QueueWork
 from sql.queue_calls import QUEUE, value
 
@@ -18,19 +18,23 @@ FOREVER = float("inf")
 
 
 class QueueOperators(QueueWork):
-    @initialize(policy=POLICIES)
-    def choose_policy(self, policy: str) -> None:
+    @initialize(policy=POLICIES, limit=st.none() | CAPS)
+    def choose(self, policy: str, limit: Limit | None) -> None:
         self.model.skips = policy == "skip"
         self.hands.set_policy(policy)
+        if limit is not None:
+            self.set_limit(limit, is_met=False)
 
     @precondition(lambda self: len(self.model.pauses) < 3)
-    @rule(scope=SCOPES, seconds=st.sampled_from([None, None, 3, 30]))
-    def pause(self, scope: Scope, seconds: float | None) -> None:
+    @rule(scope=SCOPES, seconds=st.sampled_from([None, 3, 30]), is_met=st.booleans())
+    def pause(self, scope: Scope, seconds: float | None, is_met: bool) -> None:
         call = "select chatsync.pause(%s, %s, p_ordering_key => %s, p_until => %s)"
         until = FOREVER if seconds is None else self.model.now + seconds
         ends_at = None if seconds is None else at(until)
         self.hands.operator.execute(call, [QUEUE, *scope, ends_at])
         self.model.pauses[scope] = until
+        if is_met:
+            self.claim("A", 5)
 
     @precondition(lambda self: self.model.pauses)
     @rule(pick=PICKS)
@@ -40,8 +44,9 @@ class QueueOperators(QueueWork):
         assert value(self.hands.operator, call, [QUEUE, *scope]) is True
         del self.model.pauses[scope]
 
-    @rule(limit=LIMITS)
-    def set_limit(self, limit: Limit) -> None:
+    @precondition(lambda self: len(self.model.limits.limits) < 3)
+    @rule(limit=LIMITS, is_met=st.booleans())
+    def set_limit(self, limit: Limit, is_met: bool) -> None:
         if limit.seconds is None:
             arguments = [QUEUE, limit.amount, limit.per, limit.tenant]
             self.hands.operator.execute(LIMIT_IN_FLIGHT, arguments)
@@ -49,13 +54,18 @@ class QueueOperators(QueueWork):
             arguments = [QUEUE, limit.amount, limit.seconds, limit.per, limit.tenant]
             self.hands.operator.execute(LIMIT_RATE, arguments)
         self.model.limits.set(limit)
+        if is_met:
+            self.claim("A", 5)
+            self.claim("B", 5)
 
     @precondition(lambda self: self.model.limits.limits)
-    @rule(limit=LIMITS)
-    def lift_limit(self, limit: Limit) -> None:
+    @rule(pick=PICKS)
+    def lift_limit(self, pick: int) -> None:
+        limits = list(self.model.limits.limits.values())
+        limit = limits[pick % len(limits)]
         arguments = [QUEUE, limit.kind, limit.per, limit.tenant]
-        is_lifted = self.model.limits.lift(limit)
-        assert value(self.hands.operator, LIFT, arguments) is is_lifted
+        assert value(self.hands.operator, LIFT, arguments) is True
+        self.model.limits.lift(limit)
 
     @precondition(lambda self: self.model.committed())
     @rule(pick=PICKS)

@@ -111,9 +111,9 @@ class QueueWork(RuleBasedStateMachine):
         del self.model.leases[lease.id]
 
     @precondition(lambda self: self.model.leases)
-    @rule(pick=PICKS, some=PICKS, ends=ENDS)
-    def settle_some(self, pick: int, some: int, ends: list[str]) -> None:
-        """The first of each key go before the others, as a worker has it."""
+    @rule(pick=PICKS, some=PICKS, ends=ENDS, name=WORKERS)
+    def settle_some(self, pick: int, some: int, ends: list[str], name: str) -> None:
+        """The first of each key go before the others, as a worker has it; somebody claims behind."""
         lease = self.pick_lease(pick)
         number = 1 + some % len(lease.messages)
         outcome = self.end(lease.messages[:number], ends)
@@ -121,6 +121,7 @@ class QueueWork(RuleBasedStateMachine):
         lease.messages = lease.messages[number:]
         if not lease.messages:
             del self.model.leases[lease.id]
+        self.claim(name, 5)
 
     def end(
         self, messages: list[Message], ends: list[str]
