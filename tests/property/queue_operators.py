@@ -66,6 +66,7 @@ class QueueOperators(QueueWork):
         arguments = [QUEUE, limit.kind, limit.per, limit.tenant]
         assert value(self.hands.operator, LIFT, arguments) is True
         self.model.limits.lift(limit)
+        self.claim("A", 5)
 
     @precondition(lambda self: self.model.committed())
     @rule(pick=PICKS)

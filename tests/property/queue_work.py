@@ -113,7 +113,7 @@ class QueueWork(RuleBasedStateMachine):
     @precondition(lambda self: self.model.leases)
     @rule(pick=PICKS, some=PICKS, ends=ENDS, name=WORKERS)
     def settle_some(self, pick: int, some: int, ends: list[str], name: str) -> None:
-        """The first of each key go before the others, as a worker has it; somebody claims behind."""
+        """The first of each key go before the others; somebody claims what is behind them."""
         lease = self.pick_lease(pick)
         number = 1 + some % len(lease.messages)
         outcome = self.end(lease.messages[:number], ends)
