@@ -14,7 +14,8 @@ declare
   v_lanes text[];
   v_used text[];
   v_refused text[];
-  v_found boolean;
+  v_found integer;
+  v_last bigint;
   v_ids bigint[];
   v_claimed bigint[] := '{}';
   -- Few lanes often fill a batch; locking a turn that is not used costs a write.
@@ -43,6 +44,13 @@ begin
         continue;
       end if;
     end if;
+    if p_has_limits then
+      v_lanes := chatsync.park_full_lanes(p_queue, v_lanes, v_claimed);
+      if v_lanes is null then
+        v_turns := 1000;
+        continue;
+      end if;
+    end if;
 
     with taken as materialized (
       select l.lane, l.position, m.id, m.must_wait
@@ -61,13 +69,16 @@ begin
     ),
     -- What has to wait for its time, or to run alone, keeps those of its key behind it.
     cut as (
-      select id, lane, bool_or(must_wait) over (partition by lane order by id) as is_behind
+      select id, lane, position, bool_or(must_wait) over (partition by lane order by id) as is_behind
       from taken
     )
     select array_agg(id) filter (where not is_behind),
-      array_agg(distinct lane) filter (where not is_behind), count(*) > 0
-    into v_ids, v_used, v_found
+      array_agg(distinct lane) filter (where not is_behind), count(*), max(position)
+    into v_ids, v_used, v_found, v_last
     from cut;
+    if v_found < p_limit - cardinality(v_claimed) then
+      v_last := cardinality(v_lanes);
+    end if;
 
     if p_has_limits and v_ids is not null then
       select f.ids, f.refused into v_ids, v_refused
@@ -83,14 +94,16 @@ begin
     if cardinality(v_claimed) >= p_limit then
       exit;
     end if;
-    -- A lane that gave nothing has nothing now: it gets the turn that its head deserves, or none.
+    -- A lane that gave nothing has nothing now: it gets the turn that its head deserves, or none. Those
+    -- that were not looked at, since enough was taken before them, keep their places.
     select array_agg(l.lane) into v_lanes
-    from unnest(v_lanes) as l (lane)
-    where l.lane <> all (coalesce(v_used, '{}')) and l.lane <> all (coalesce(v_refused, '{}'));
+    from unnest(v_lanes) with ordinality as l (lane, position)
+    where l.position <= v_last and l.lane <> all (coalesce(v_used, '{}'))
+      and l.lane <> all (coalesce(v_refused, '{}'));
     if v_lanes is not null then
       perform chatsync.let_lanes_go(v_lanes);
     end if;
-    exit when p_is_suspect or not v_found;
+    exit when p_is_suspect or v_found = 0;
     v_turns := least(v_turns * 2, p_limit);
   end loop;
   return v_claimed;
@@ -109,6 +122,7 @@ declare
   v_ids bigint[];
   v_claimed bigint[] := p_claimed;
   v_left integer := p_limit;
+  v_look integer := p_limit;
 begin
   loop
     if p_is_suspect then
@@ -132,7 +146,7 @@ begin
           where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
             and id <> all (v_claimed)
           order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds', id
-          limit v_left
+          limit v_look
           for no key update skip locked
         ) as m
       ) as m;
@@ -142,60 +156,50 @@ begin
       v_ids := chatsync.park_messages(p_queue, v_ids);
     end if;
     if p_has_limits and v_ids is not null then
-      v_ids := chatsync.fit_messages(p_queue, v_ids, v_claimed);
+      v_ids := chatsync.fit_messages(p_queue, v_ids, v_left, v_claimed);
     end if;
-    continue when v_ids is null;
-    v_claimed := v_claimed || v_ids;
-    v_left := v_left - cardinality(v_ids);
+    if v_ids is null then
+      -- As with lanes: what has to be parked is walked once.
+      v_look := 1000;
+      continue;
+    end if;
+    v_claimed := v_claimed || v_ids[:v_left];
+    v_left := p_limit - cardinality(v_claimed) + cardinality(p_claimed);
+    v_look := v_left;
     exit when v_left = 0 or p_is_suspect or not (p_has_pauses or p_has_limits);
   end loop;
   return v_claimed;
 end
 $$;
 
--- Called by claim(). What a queue has to be done now, by kind; each is one probe of an index.
-create or replace function chatsync.look_for_work(
-  p_queue text, out due boolean, out suspect_lanes boolean, out suspects boolean, out lanes boolean,
-  out keyless boolean, out limits boolean, out pauses boolean, out ended_pauses boolean,
-  out is_stopped boolean
-)
-language plpgsql stable
+-- Called by claim(), with what look_for_work() found. Takes up to p_limit messages, or a suspect alone.
+create or replace function chatsync.claim_any(
+  p_queue text, p_worker_id bigint, p_lease_id bigint, p_limit integer, p_has record
+) returns bigint[]
+language plpgsql
 set search_path = pg_catalog, pg_temp
-set jit = off
-set enable_seqscan = off
 as $$
+declare
+  v_ids bigint[] := '{}';
 begin
-  select
-    exists (
-      select from chatsync.message_queue
-      where queue = p_queue
-        and (status = 'scheduled' or (status = 'retrying' and ordering_key is null))
-        and scheduled_at <= chatsync.now())
-    or exists (
-      select from chatsync.lane_turns
-      where queue = p_queue and lease_id is null and not is_parked and is_waiting
-        and ready_at <= chatsync.now()),
-    exists (
-      select from chatsync.lane_turns
-      where queue = p_queue and is_suspect and lease_id is null and not is_parked
-        and not is_waiting),
-    exists (
-      select from chatsync.message_queue
-      where queue = p_queue and ordering_key is null and status = 'pending' and deaths > 0),
-    exists (
-      select from chatsync.lane_turns
-      where queue = p_queue and not is_suspect and lease_id is null and not is_parked
-        and not is_waiting),
-    exists (
-      select from chatsync.message_queue
-      where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0),
-    exists (select from chatsync.queue_limits where queue = p_queue and kind <> 'depth'),
-    count(*) > 0,
-    coalesce(bool_or(p.paused_until <= chatsync.now()), false),
-    coalesce(bool_or(p.tenant_id is null and p.paused_until > chatsync.now() is not false), false)
-  into due, suspect_lanes, suspects, lanes, keyless, limits, pauses, ended_pauses, is_stopped
-  from chatsync.queue_pauses p
-  where p.queue = p_queue;
+  if p_has.suspect_lanes then
+    v_ids := chatsync.claim_from_lanes(
+      p_queue, p_worker_id, p_lease_id, 1, true, p_has.pauses, p_has.limits);
+  end if;
+  if cardinality(v_ids) = 0 and p_has.suspects then
+    v_ids := chatsync.claim_keyless(p_queue, 1, true, p_has.pauses, p_has.limits, v_ids);
+  end if;
+  if cardinality(v_ids) = 0 then
+    if p_has.lanes then
+      v_ids := chatsync.claim_from_lanes(
+        p_queue, p_worker_id, p_lease_id, p_limit, false, p_has.pauses, p_has.limits);
+    end if;
+    if cardinality(v_ids) < p_limit and p_has.keyless then
+      v_ids := chatsync.claim_keyless(
+        p_queue, p_limit - cardinality(v_ids), false, p_has.pauses, p_has.limits, v_ids);
+    end if;
+  end if;
+  return v_ids;
 end
 $$;
 
@@ -211,45 +215,43 @@ declare
   v_lease_id bigint;
   v_ids bigint[] := '{}';
   v_has record;
+  v_room integer;
+  v_admitted integer := 0;
+  v_more integer := 1;
 begin
   if p_limit <= 0 then
     return;
   end if;
   -- One look at what there is: each probe that locks costs as much as this, and most find nothing.
   select * into v_has from chatsync.look_for_work(p_queue);
-  if v_has.due or v_has.ended_pauses or v_has.limits then
+  if v_has.limits then
+    perform chatsync.lock_limits(p_queue);
+    v_room := chatsync.queue_room(p_queue);
+    p_limit := greatest(least(p_limit, v_room), 0);
+  end if;
+  if v_has.due then
+    perform chatsync.promote(p_queue);
+  end if;
+  if v_has.ended_pauses then
+    perform chatsync.resume_due(p_queue);
+  end if;
+  while p_limit > 0 loop
     if v_has.limits then
-      perform chatsync.lock_limits(p_queue);
-      perform chatsync.admit(p_queue);
+      v_admitted := chatsync.admit(p_queue, p_limit, v_more);
     end if;
-    if v_has.due then
-      perform chatsync.promote(p_queue);
+    if v_has.due or v_has.ended_pauses or v_has.limits then
+      select * into v_has from chatsync.look_for_work(p_queue);
     end if;
-    if v_has.ended_pauses then
-      perform chatsync.resume_due(p_queue);
-    end if;
-    select * into v_has from chatsync.look_for_work(p_queue);
-  end if;
-  if v_has.is_stopped or not (v_has.suspect_lanes or v_has.suspects or v_has.lanes or v_has.keyless) then
-    return;
-  end if;
-  v_lease_id := nextval('chatsync.leases');
-  if v_has.suspect_lanes then
-    v_ids := chatsync.claim_from_lanes(
-      p_queue, p_worker_id, v_lease_id, 1, true, v_has.pauses, v_has.limits);
-  end if;
-  if cardinality(v_ids) = 0 and v_has.suspects then
-    v_ids := chatsync.claim_keyless(p_queue, 1, true, v_has.pauses, v_has.limits, v_ids);
-  end if;
-  if cardinality(v_ids) = 0 then
-    if v_has.lanes then
-      v_ids := chatsync.claim_from_lanes(
-        p_queue, p_worker_id, v_lease_id, p_limit, false, v_has.pauses, v_has.limits);
-    end if;
-    if cardinality(v_ids) < p_limit and v_has.keyless then
-      v_ids := chatsync.claim_keyless(
-        p_queue, p_limit - cardinality(v_ids), false, v_has.pauses, v_has.limits, v_ids);
-    end if;
+    exit when v_has.is_stopped
+      or not (v_has.suspect_lanes or v_has.suspects or v_has.lanes or v_has.keyless);
+    v_lease_id := coalesce(v_lease_id, nextval('chatsync.leases'));
+    v_ids := chatsync.claim_any(p_queue, p_worker_id, v_lease_id, p_limit, v_has);
+    -- What was brought back may be parked again, by a pause or by another limit; others are behind it.
+    exit when cardinality(v_ids) > 0 or v_admitted = 0;
+    v_more := least(v_more * 4, 1000);
+  end loop;
+  if v_room is not null then
+    perform chatsync.crowd_queue(p_queue, cardinality(v_ids) >= v_room);
   end if;
   if cardinality(v_ids) = 0 then
     return;
@@ -269,6 +271,6 @@ $$;
 grant execute on function
   chatsync.claim_from_lanes(text, bigint, bigint, integer, boolean, boolean, boolean),
   chatsync.claim_keyless(text, integer, boolean, boolean, boolean, bigint[]),
-  chatsync.look_for_work(text),
+  chatsync.claim_any(text, bigint, bigint, integer, record),
   chatsync.claim(text, bigint, integer)
 to chatsync_worker;

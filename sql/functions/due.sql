@@ -1,4 +1,50 @@
--- What waits for its time: when that is, and how it gets in line.
+-- What is there to be done, now and later: when that is, and how it gets in line.
+
+-- Called by claim(). What a queue has to be done now, by kind; each is one probe of an index.
+create or replace function chatsync.look_for_work(
+  p_queue text, out due boolean, out suspect_lanes boolean, out suspects boolean, out lanes boolean,
+  out keyless boolean, out limits boolean, out pauses boolean, out ended_pauses boolean,
+  out is_stopped boolean
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set jit = off
+set enable_seqscan = off
+as $$
+begin
+  select
+    exists (
+      select from chatsync.message_queue
+      where queue = p_queue
+        and (status = 'scheduled' or (status = 'retrying' and ordering_key is null))
+        and scheduled_at <= chatsync.now())
+    or exists (
+      select from chatsync.lane_turns
+      where queue = p_queue and lease_id is null and not is_parked and is_waiting
+        and ready_at <= chatsync.now()),
+    exists (
+      select from chatsync.lane_turns
+      where queue = p_queue and is_suspect and lease_id is null and not is_parked
+        and not is_waiting),
+    exists (
+      select from chatsync.message_queue
+      where queue = p_queue and ordering_key is null and status = 'pending' and deaths > 0),
+    exists (
+      select from chatsync.lane_turns
+      where queue = p_queue and not is_suspect and lease_id is null and not is_parked
+        and not is_waiting),
+    exists (
+      select from chatsync.message_queue
+      where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0),
+    exists (select from chatsync.queue_limits where queue = p_queue and kind <> 'depth'),
+    count(*) > 0,
+    coalesce(bool_or(p.paused_until <= chatsync.now()), false),
+    coalesce(bool_or(p.tenant_id is null and p.paused_until > chatsync.now() is not false), false)
+  into due, suspect_lanes, suspects, lanes, keyless, limits, pauses, ended_pauses, is_stopped
+  from chatsync.queue_pauses p
+  where p.queue = p_queue;
+end
+$$;
 
 -- Called by claim(). Puts in line whose time has come: lanes that wait for a retry, and messages, each of
 -- which takes its lane as an enqueue does.
@@ -55,16 +101,19 @@ as $$
           and (status = 'scheduled' or (status = 'retrying' and ordering_key is null))),
       (select min(ready_at) from chatsync.lane_turns
         where queue = p_queue and lease_id is null and not is_parked and is_waiting),
-      (select min(chatsync.rate_opens_at(l, k.next_at))
+      -- One that is open, and in which something is parked all the same, is not what it waits for.
+      (select min(r.opens_at)
         from chatsync.limit_buckets k
         join chatsync.queue_limits l on l.limit_id = k.limit_id
-        where k.queue = p_queue and k.is_crowded and l.kind = 'rate'))
+        cross join lateral chatsync.rate_opens_at(l, k.next_at) as r (opens_at)
+        where k.queue = p_queue and k.is_crowded and l.kind = 'rate' and r.opens_at > chatsync.now()))
   end
   from chatsync.queue_pauses p
   where p.queue = p_queue
 $$;
 
 grant execute on function
+  chatsync.look_for_work(text),
   chatsync.promote(text),
   chatsync.next_ready_at(text)
 to chatsync_worker;

@@ -1,6 +1,22 @@
 -- How much room the limits of a queue leave. What a limit counts apart is a bucket: kind/per/value.
 
--- Called by fit() and admit(). How many messages of a queue run, by what a kind of limit counts apart;
+-- Called by claim(). How many more messages the queue as a whole lets through now; null: any number.
+create or replace function chatsync.queue_room(p_queue text) returns integer
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select min(
+    case l.kind
+      when 'rate' then chatsync.rate_room(l, k.next_at)
+      else l.amount - (
+        select count(*) from chatsync.message_queue where lease_id is not null and queue = p_queue)
+    end)::integer
+  from chatsync.queue_limits l
+  left join chatsync.limit_buckets k on k.queue = l.queue and k.bucket = l.kind || '/queue/'
+  where l.queue = p_queue and l.per = 'queue' and l.kind <> 'depth'
+$$;
+
+-- Called by rooms_of() and admit(). How many messages of a queue run, by what a kind of limit counts apart;
 -- p_claimed is what this claim has taken so far.
 create or replace function chatsync.count_in_flight(p_queue text, p_per text, p_claimed bigint[])
 returns table (value text, messages bigint)
@@ -18,16 +34,19 @@ as $$
   group by 1
 $$;
 
--- Called by fit() and admit(). How many more messages a rate lets through now (GCRA: next_at is the
+-- Called by rooms_of(), queue_room() and admit(). How many more messages a rate lets through now (GCRA: next_at is the
 -- theoretical arrival time).
 create or replace function chatsync.rate_room(p_limit chatsync.queue_limits, p_next_at timestamptz)
 returns integer
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select floor(p_limit.burst - greatest(
-    extract(epoch from coalesce(p_next_at, '-infinity') - chatsync.now()), 0
-  ) * p_limit.amount / p_limit.per_seconds + 1e-6)::integer
+  -- The later one first: PostgreSQL 15 does not subtract from infinity.
+  select floor(
+    p_limit.burst
+    - extract(epoch from greatest(p_next_at, chatsync.now()) - chatsync.now())
+      * p_limit.amount / p_limit.per_seconds
+    + 1e-6)::integer
 $$;
 
 -- Called by admit(), next_ready_at() and claims. When a rate lets the next message through.
@@ -39,7 +58,7 @@ as $$
   select p_next_at - make_interval(secs => (p_limit.burst - 1) * p_limit.per_seconds / p_limit.amount)
 $$;
 
--- Called by fit() and spend(). The buckets of one kind that some candidates fall into, and the limit of
+-- Called by rooms_of() and spend(). The buckets of one kind that some candidates fall into, and the limit of
 -- each: of several, the narrowest.
 create or replace function chatsync.buckets_of(
   p_queue text, p_kind text, p_per text, p_tenant_ids text[], p_inbox_ids bigint[], p_lanes text[]
@@ -67,6 +86,63 @@ as $$
   where v.value is not null
 $$;
 
+-- Called by fit() and full_buckets(). The bucket of each candidate that one kind of limit has, and its room;
+-- p_claimed is what this claim has taken so far.
+create or replace function chatsync.rooms_of(
+  p_queue text, p_kind text, p_per text, p_tenant_ids text[], p_inbox_ids bigint[], p_lanes text[],
+  p_claimed bigint[]
+) returns table (place bigint, bucket text, limit_id bigint, room integer)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with candidates as materialized (
+    select * from chatsync.buckets_of(p_queue, p_kind, p_per, p_tenant_ids, p_inbox_ids, p_lanes)
+  ),
+  rooms as (
+    select c.bucket,
+      case p_kind
+        when 'rate' then chatsync.rate_room(l, k.next_at)
+        else l.amount - coalesce(f.messages, 0)::integer
+      end as room
+    from (select distinct on (value) value, bucket, limit_id from candidates) as c
+    join chatsync.queue_limits l on l.limit_id = c.limit_id
+    left join chatsync.limit_buckets k on k.queue = p_queue and k.bucket = c.bucket
+    left join chatsync.count_in_flight(
+      p_queue, p_per, case p_kind when 'in_flight' then p_claimed end) as f
+      on p_kind = 'in_flight' and f.value = c.value
+  )
+  select c.place, c.bucket, c.limit_id, r.room from candidates c join rooms r on r.bucket = c.bucket
+$$;
+
+-- Called by fit() and full_buckets(). The limits that have buckets, from narrow to wide: what a narrow one
+-- holds back leaves its room in the wide one to others. That of a whole queue is queue_room().
+create or replace function chatsync.steps_of(p_queue text)
+returns table (kind text, per text, width integer)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select distinct l.kind, l.per, array_position(array['key', 'inbox', 'tenant'], l.per) as width
+  from chatsync.queue_limits l
+  where l.queue = p_queue and l.kind <> 'depth' and l.per <> 'queue'
+  order by width
+$$;
+
+-- Called by claims before they take anything of what they could take. Which of it has no room at all, and in
+-- which bucket.
+create or replace function chatsync.full_buckets(
+  p_queue text, p_tenant_ids text[], p_inbox_ids bigint[], p_lanes text[], p_claimed bigint[]
+) returns table (place bigint, bucket text, limit_id bigint)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select distinct on (r.place) r.place, r.bucket, r.limit_id
+  from chatsync.steps_of(p_queue) as s
+  cross join lateral chatsync.rooms_of(
+    p_queue, s.kind, s.per, p_tenant_ids, p_inbox_ids, p_lanes, p_claimed) as r
+  where r.room <= 0
+  order by r.place, s.width
+$$;
+
 -- Called by claims with what they could take, in its order: lanes, or single messages with a null lane, and
 -- how many messages each would give. How many each may give, and which bucket has no room for the others.
 create or replace function chatsync.fit(
@@ -82,37 +158,16 @@ begin
   allowed := p_counts;
   buckets := array_fill(null::text, array[cardinality(p_counts)]);
   limit_ids := array_fill(null::bigint, array[cardinality(p_counts)]);
-  -- From narrow to wide: what a narrow limit holds back leaves its room in the wide one to others.
-  for v_step in
-    select distinct kind, per, array_position(array['key', 'inbox', 'tenant', 'queue'], per) as width
-    from chatsync.queue_limits
-    where queue = p_queue and kind <> 'depth'
-    order by width
-  loop
-    with candidates as (
-      select b.*, allowed[b.place] as n
-      from chatsync.buckets_of(
-        p_queue, v_step.kind, v_step.per, p_tenant_ids, p_inbox_ids, p_lanes) as b
-      where allowed[b.place] > 0
-    ),
-    rooms as (
-      select b.value,
-        case v_step.kind
-          when 'rate' then chatsync.rate_room(l, k.next_at)
-          else l.amount - coalesce(f.messages, 0)
-        end as room
-      from (select distinct on (value) value, bucket, limit_id from candidates) as b
-      join chatsync.queue_limits l on l.limit_id = b.limit_id
-      left join chatsync.limit_buckets k on k.queue = p_queue and k.bucket = b.bucket
-      left join chatsync.count_in_flight(
-        p_queue, v_step.per, case v_step.kind when 'in_flight' then p_claimed end) as f
-        on v_step.kind = 'in_flight' and f.value = b.value
-    ),
-    cut as (
-      select c.place, c.bucket, c.limit_id,
-        least(c.n, r.room - (sum(c.n) over (partition by c.value order by c.place) - c.n)) as n
-      from candidates c
-      join rooms r on r.value = c.value
+  for v_step in select * from chatsync.steps_of(p_queue) loop
+    with cut as (
+      select r.place, r.bucket, r.limit_id,
+        least(
+          allowed[r.place],
+          r.room - sum(allowed[r.place]) over (partition by r.bucket order by r.place)
+            + allowed[r.place]) as n
+      from chatsync.rooms_of(
+        p_queue, v_step.kind, v_step.per, p_tenant_ids, p_inbox_ids, p_lanes, p_claimed) as r
+      where allowed[r.place] > 0
     )
     select
       array_agg(
@@ -151,10 +206,14 @@ as $$
 $$;
 
 grant execute on function
+  chatsync.queue_room(text),
   chatsync.count_in_flight(text, text, bigint[]),
   chatsync.rate_room(chatsync.queue_limits, timestamptz),
   chatsync.rate_opens_at(chatsync.queue_limits, timestamptz),
   chatsync.buckets_of(text, text, text, text[], bigint[], text[]),
+  chatsync.rooms_of(text, text, text, text[], bigint[], text[], bigint[]),
+  chatsync.steps_of(text),
+  chatsync.full_buckets(text, text[], bigint[], text[], bigint[]),
   chatsync.fit(text, text[], bigint[], text[], integer[], bigint[]),
   chatsync.spend(text, text[], bigint[], text[], integer[])
 to chatsync_worker;

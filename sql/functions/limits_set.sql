@@ -49,7 +49,7 @@ as $$
 declare
   v_is_lifted boolean;
 begin
-  perform chatsync.begin_limits_anew(p_queue);
+  perform chatsync.begin_limits_anew(p_queue, p_kind);
   delete from chatsync.queue_limits l
   where (l.queue, l.kind, l.per) = (p_queue, p_kind, p_per)
     and (l.tenant_id, l.inbox_id) is not distinct from (p_tenant_id, p_inbox_id);
@@ -68,7 +68,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform chatsync.begin_limits_anew(p_queue);
+  perform chatsync.begin_limits_anew(p_queue, p_kind);
   insert into chatsync.queue_limits (
     queue, kind, per, tenant_id, inbox_id, amount, per_seconds, burst)
   values (p_queue, p_kind, p_per, p_tenant_id, p_inbox_id, p_amount, p_per_seconds, p_burst)
@@ -80,11 +80,16 @@ end
 $$;
 
 -- Called before limits change: puts in line what waits for room, which the next claim judges anew.
-create or replace function chatsync.begin_limits_anew(p_queue text) returns void
+create or replace function chatsync.begin_limits_anew(p_queue text, p_kind text) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  -- Nothing waits for the room of a depth; and whoever has counted it in an open transaction is waited for,
+  -- which no claim should have to do.
+  if p_kind = 'depth' then
+    return;
+  end if;
   perform chatsync.lock_limits(p_queue);
   update chatsync.lane_turns t
   set is_waiting = false

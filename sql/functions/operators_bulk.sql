@@ -125,7 +125,8 @@ begin
         update chatsync.message_queue
         set queue = p_to,
           -- What was paused in the one queue is not in the other; its claims find out.
-          status = case when status = 'paused' then 'pending' else status end
+          status = case when status = 'paused' then 'pending' else status end,
+          parked_by = null
         where id = v_id;
         v_moved := v_moved + 1;
       end loop;

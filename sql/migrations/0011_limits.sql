@@ -1,6 +1,6 @@
 -- Limits: how much of a queue may run at once, how fast, and how much may wait.
 -- No release had the tables and indexes that are changed here:
--- squawk-ignore-file require-concurrent-index-creation, require-concurrent-index-deletion, ban-drop-function, renaming-table, renaming-column, renaming-object, prefer-bigint-over-int
+-- squawk-ignore-file require-concurrent-index-creation, require-concurrent-index-deletion, ban-drop-function, renaming-table, renaming-column, renaming-object, prefer-bigint-over-int, constraint-missing-not-valid
 
 -- What was here so far are pauses; a limit lets something through.
 alter table chatsync.queue_limits rename to queue_pauses;
@@ -62,12 +62,16 @@ comment on column chatsync.limit_buckets.is_crowded is 'Something is parked unti
 create index limit_buckets_crowded_idx on chatsync.limit_buckets (queue) where is_crowded;
 
 -- What waits for room waits in its bucket, and comes back in the order of its rank.
-alter table chatsync.lane_turns add column parked_by text;
+alter table chatsync.lane_turns
+  add column parked_by text,
+  add constraint bucket_is_of_parked check (parked_by is null or is_parked);
 comment on column chatsync.lane_turns.parked_by is 'The bucket that was full; null: a pause.';
 drop index chatsync.lane_turns_parked_idx;
 -- Serves resume() and admit().
 create index lane_turns_parked_idx on chatsync.lane_turns (queue, parked_by, rank, turn) where is_parked;
-alter table chatsync.message_queue add column parked_by text;
+alter table chatsync.message_queue
+  add column parked_by text,
+  add constraint bucket_is_of_paused check (parked_by is null or status = 'paused');
 comment on column chatsync.message_queue.parked_by is
   'Of a paused message: the bucket that was full; null: a pause.';
 drop index chatsync.message_queue_paused_idx;
@@ -78,6 +82,7 @@ create index message_queue_paused_idx on chatsync.message_queue (
 
 grant select on chatsync.queue_pauses, chatsync.queue_limits, chatsync.limit_buckets
   to chatsync_worker, chatsync_operator, chatsync_reader;
+grant select (parked_by) on chatsync.message_queue to chatsync_reader;
 grant insert, update, delete on chatsync.limit_buckets to chatsync_worker;
 create policy operator_sees_all on chatsync.queue_limits for select to chatsync_operator using (true);
 create policy reader_sees_all on chatsync.queue_limits for select to chatsync_reader using (true);

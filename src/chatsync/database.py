@@ -39,7 +39,7 @@ MAX_LIFETIME_SECONDS = 1800.0
 # (PostgreSQL Appendix A). A listening connection that is killed carries no SQLSTATE at all.
 TRANSIENT = frozenset({
     "40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "53300", "53400",
-    "25006", "25P03", "08000", "08003", "08006",
+    "25006", "25P03", "08000", "08003", "08006", QUEUE_FULL,
 })  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from conftest import Connections, SyncConnection
-from sql.queue_calls import register, value
+from sql.queue_calls import QUEUE, register, value
 
 # Ahead of the server's own clock: whoever registered before PostgreSQL started was not killed.
 BEGINNING = datetime(2100, 1, 1, tzinfo=UTC)
@@ -22,6 +22,12 @@ SHARED_KEYS = """
     where lane_key is not null and lease_id is not null
     group by lane_key having count(distinct lease_id) > 1
 """
+LIMIT_IN_FLIGHT = "select chatsync.limit_in_flight(%s, %s, %s, %s)"
+LIMIT_RATE = """
+    select chatsync.limit_rate(%s, %s, make_interval(secs => %s), %s, %s, p_burst => 1)
+"""
+LIFT = "select chatsync.lift_limit(%s, %s, %s, %s)"
+CROWDED = "select bucket from chatsync.limit_buckets where is_crowded"
 STRANDED_LANES = """
     select lane from chatsync.queue_lanes
     where lane not in (select lane from chatsync.lane_turns)
@@ -43,7 +49,7 @@ class Hands:
 
     def begin(self) -> None:
         self.transaction.rollback()
-        for table in ("message_queue", "lane_turns", "queue_lanes", "queue_pauses"):
+        for table in ("message_queue", "lane_turns", "queue_lanes", "queue_pauses", "queue_limits"):
             self.owner.execute(f"delete from chatsync.{table}".encode())
         self.owner.execute("delete from chatsync.failed_messages")
         self.set_clock(0)
@@ -51,6 +57,13 @@ class Hands:
             connection.execute("select chatsync.unregister_worker(%s)", [worker_id])
             new_id = value(connection, "select chatsync.register_worker(%s)", [name])
             self.workers[name] = connection, new_id
+
+    def set_policy(self, when_head_fails: str) -> None:
+        self.owner.execute("delete from chatsync.queue_policies")
+        self.owner.execute(
+            "insert into chatsync.queue_policies (queue, when_head_fails) values (%s, %s)",
+            [QUEUE, when_head_fails],
+        )
 
     def replace(self, name: str, now: float) -> None:
         """A worker dies and another one takes its name."""
@@ -96,6 +109,18 @@ def settle(
 ) -> None:
     connection.execute(
         "select chatsync.settle(%s, %s, %s, %s)", [lease_id, done, Jsonb(failed), untouched]
+    )
+
+
+def settle_some(
+    connection: SyncConnection,
+    lease_id: int,
+    done: list[int],
+    failed: list[dict[str, object]],
+    untouched: list[int],
+) -> None:
+    connection.execute(
+        "select chatsync.settle_some(%s, %s, %s, %s)", [lease_id, done, Jsonb(failed), untouched]
     )
 
 

@@ -6,6 +6,8 @@ It knows no lanes and no turns: those are how the database finds out, and not wh
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from property.queue_limit_model import LimitModel
+
 MAX_RETRIES = 2
 
 Scope = tuple[str | None, str | None]
@@ -53,8 +55,11 @@ class QueueModel:
         self.leases: dict[int, Lease] = {}
         self.dead: set[int] = set()
         self.done: set[int] = set()
-        # Tenant and key; (None, None) is the whole queue.
-        self.pauses: set[Scope] = set()
+        # Until when, by tenant and key; (None, None) is the whole queue.
+        self.pauses: dict[Scope, float] = {}
+        self.limits = LimitModel()
+        # Whether a failed message lets the others of its key go first.
+        self.skips = False
 
     def add(self, message: Message) -> None:
         assert message.id not in self.messages.keys() | self.done | self.dead
@@ -84,11 +89,18 @@ class QueueModel:
             for m in self.committed()
             if m.key is not None and m.status == "retrying" and m.due > self.now
         }
-        return any((run[0].tenant, run[0].key) not in waiting for run in self.runnable())
+        return any(
+            (run[0].tenant, run[0].key) not in waiting
+            and self.limits.has_room(run[0], self.running(), self.now)
+            for run in self.runnable()
+        )
+
+    def running(self) -> list[Message]:
+        return [m for m in self.messages.values() if m.lease is not None]
 
     def runnable(self) -> list[list[Message]]:
         """What a claim may take: of each key its messages in order, and each without one alone."""
-        if (None, None) in self.pauses:
+        if self.lasts((None, None)):
             return []
         lines: dict[object, list[Message]] = {}
         for message in self.committed():
@@ -100,6 +112,7 @@ class QueueModel:
 
     def claim(self, worker: str, lease_id: int, ids: Iterable[int]) -> None:
         messages = [self.messages[id] for id in ids]
+        self.limits.take(messages, self.running(), self.now)
         for message in messages:
             message.status, message.lease = "processing", lease_id
             message.attempts += 1
@@ -112,6 +125,7 @@ class QueueModel:
             )
             if is_later and message.due <= self.now:
                 message.status = "pending"
+        self.pauses = {scope: until for scope, until in self.pauses.items() if until > self.now}
 
     def finish(self, message: Message) -> None:
         del self.messages[message.id]
@@ -125,7 +139,9 @@ class QueueModel:
         if is_permanent or message.attempts > MAX_RETRIES:
             self.bury(message)
             return
-        message.status, message.lease, message.deaths = "retrying", None, 0
+        is_skipped = self.skips and message.key is not None
+        message.status = "scheduled" if is_skipped else "retrying"
+        message.lease, message.deaths = None, 0
         message.due = self.now + retry_after
 
     def give_back(self, message: Message) -> None:
@@ -153,7 +169,10 @@ class QueueModel:
         scopes: set[Scope] = {(None, None), (message.tenant, None)}
         if message.key is not None:
             scopes.add((message.tenant, message.key))
-        return bool(scopes & self.pauses)
+        return any(map(self.lasts, scopes))
+
+    def lasts(self, scope: Scope) -> bool:
+        return self.pauses.get(scope, 0.0) > self.now
 
     def _free_run(self, line: list[Message]) -> list[Message]:
         """The first of a line, up to one that has to wait or to a suspect, which runs alone."""

@@ -3,10 +3,24 @@
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
+from property.queue_limit_model import Limit
 from property.queue_model import Order
 
 LINES = st.sampled_from([("t1", "a"), ("t1", "a"), ("t1", "b"), ("t2", "a"), ("t1", None)])
-SCOPES = st.sampled_from([(None, None), ("t1", None), ("t1", "a")])
+# Most pauses are of a key: that one alone keeps others of its tenant running.
+SCOPES = st.sampled_from([
+    (None, None), ("t1", None), ("t1", "a"), ("t1", "a"), ("t1", "a"), ("t1", "b"), ("t2", "a"),
+])  # fmt: skip
+POLICIES = st.sampled_from(["block", "block", "skip"])
+CAPS = st.sampled_from([
+    Limit("queue", 1), Limit("queue", 3), Limit("tenant", 1), Limit("tenant", 2),
+    Limit("tenant", 1, tenant="t1"), Limit("tenant", 3, tenant="t1"),
+])  # fmt: skip
+RATES = st.sampled_from([
+    Limit("queue", 1, seconds=1), Limit("tenant", 1, seconds=5), Limit("key", 1, seconds=6),
+    Limit("key", 1, seconds=30, tenant="t1"),
+])  # fmt: skip
+LIMITS = CAPS | RATES
 WORKERS = st.sampled_from(["A", "B"])
 ORDERS = st.builds(
     Order,

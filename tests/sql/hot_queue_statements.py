@@ -5,8 +5,9 @@ from sql.planning import Statement
 QUEUE = {"p_queue": ("text", "'outbound'")}
 LEASE = {"p_lease_id": ("bigint", "77")}
 BUCKET = {
-    "v_bucket.bucket": ("text", "'in_flight/tenant/t1'"),
-    "v_bucket.room": ("integer", "10"),
+    "b.bucket": ("text", "'in_flight/tenant/t1'"),
+    "b.room": ("bigint", "10"),
+    "v_most": ("bigint", "100"),
 }
 TENANT = {"p_tenant_id": ("text", "'t1'")}
 
@@ -14,33 +15,38 @@ QUEUE_STATEMENTS = [
     Statement(
         "admit",
         "lane_turns_parked_idx",
-        QUEUE
-        | {
-            "v_bucket.bucket": ("text", "'in_flight/tenant/t1'"),
-            "v_bucket.room": ("integer", "10"),
-        },
+        QUEUE | BUCKET,
         """
-        select turn from chatsync.lane_turns
-        where queue = p_queue and is_parked and parked_by = v_bucket.bucket
+        select turn, rank
+        from chatsync.lane_turns
+        where queue = p_queue and is_parked and parked_by = b.bucket
         order by rank, turn
-        limit v_bucket.room
-        for update skip locked
+        limit least(b.room, v_most)
         """,
     ),
     Statement(
         "admit",
         "message_queue_paused_idx",
-        QUEUE
-        | {
-            "v_bucket.bucket": ("text", "'in_flight/tenant/t1'"),
-            "v_bucket.room": ("integer", "10"),
-        },
+        QUEUE | BUCKET,
         """
-        select id from chatsync.message_queue
-        where queue = p_queue and status = 'paused' and parked_by = v_bucket.bucket
+        select id, (scheduled_at at time zone 'UTC') - priority * interval '10 seconds' as rank
+        from chatsync.message_queue
+        where queue = p_queue and status = 'paused' and parked_by = b.bucket
         order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds', id
-        limit v_bucket.room
-        for no key update skip locked
+        limit least(b.room, v_most)
+        """,
+    ),
+    Statement(
+        "admit",
+        "lane_turns_ready_idx",
+        QUEUE | {"p_limit": ("integer", "10")},
+        """
+        select rank
+        from chatsync.lane_turns
+        where queue = p_queue and not is_suspect and lease_id is null and not is_parked
+          and not is_waiting
+        order by rank, turn
+        offset p_limit limit 1
         """,
     ),
     Statement(
@@ -132,7 +138,7 @@ QUEUE_STATEMENTS = [
     Statement(
         "claim_keyless",
         "message_queue_ready_idx",
-        QUEUE | {"v_left": ("integer", "100"), "v_claimed": ("bigint[]", "'{}'")},
+        QUEUE | {"v_look": ("integer", "100"), "v_claimed": ("bigint[]", "'{}'")},
         """
         select id
         from chatsync.message_queue
@@ -140,7 +146,7 @@ QUEUE_STATEMENTS = [
         where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
           and id <> all (v_claimed)
         order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds', id
-        limit v_left
+        limit v_look
         for no key update skip locked
         """,
     ),

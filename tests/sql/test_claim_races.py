@@ -139,7 +139,8 @@ def test_claims_that_put_different_due_retries_in_line_do_not_deadlock(
         connection.execute("select set_config('chatsync.now', %s, false)", [moment])
 
     claim_lanes = (
-        "select chatsync.claim_from_lanes(%s, %s, nextval('chatsync.leases'), 100, false, false)"
+        "select chatsync.claim_from_lanes(%s, %s, nextval('chatsync.leases'), 100, false, false,"
+        " false)"
     )
     for connection, seconds in ((first, 11), (second, 21)):
         be_at(connection, seconds)

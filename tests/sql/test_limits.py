@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from conftest import Connections, SyncConnection
+from sql.limit_calls import enqueue_for, limit, rate
 from sql.queue_calls import QUEUE, claim, count, enqueue, labels, register, settle, value
 
 
@@ -16,29 +17,6 @@ def worker(connections: Connections) -> tuple[SyncConnection, int]:
     for tenant in ("t1", "t2"):
         value(connection, "select chatsync.create_tenant(%s)", [tenant])
     return connection, worker_id
-
-
-def limit(connection: SyncConnection, most: int, per: str, tenant: str | None = None) -> None:
-    value(connection, "select chatsync.limit_in_flight(%s, %s, %s, %s)", [QUEUE, most, per, tenant])
-
-
-def rate(
-    connection: SyncConnection, most: int, every: str, per: str, burst: int | None = None
-) -> None:
-    value(
-        connection,
-        "select chatsync.limit_rate(%s, %s, %s, %s, p_burst => %s)",
-        [QUEUE, most, every, per, burst],
-    )
-
-
-def enqueue_for(connection: SyncConnection, tenant: str, key: str | None, label: object) -> None:
-    value(
-        connection,
-        "select chatsync.enqueue(%s, %s, 'test', jsonb_build_object('label', %s::text),"
-        " p_ordering_key => %s, p_inbox_id => 7)",
-        [QUEUE, tenant, str(label), key],
-    )
 
 
 def at(connection: SyncConnection, seconds: float) -> None:
@@ -264,41 +242,6 @@ def test_a_pause_outlasts_the_room(worker: tuple[SyncConnection, int]) -> None:
     assert labels(claim(connection, worker_id)) == ["1"]
 
 
-def test_a_full_queue_refuses_and_takes_again_when_there_is_room(
-    worker: tuple[SyncConnection, int],
-) -> None:
-    connection, worker_id = worker
-    at(connection, 0)
-    value(connection, "select chatsync.limit_depth(%s, 2)", [QUEUE])
-    for label in range(2):
-        at(connection, 2 * label)
-        enqueue(connection, "k", label)
-    at(connection, 4)
-
-    with pytest.raises(psycopg.DatabaseError, match="is full: it holds 2 messages") as caught:
-        enqueue(connection, "k", 2)
-    assert caught.value.sqlstate == "CS007"
-    with pytest.raises(psycopg.DatabaseError, match="is full"):
-        value(
-            connection,
-            "select chatsync.enqueue_many(jsonb_build_array("
-            "jsonb_build_object('tenant_id', 't1', 'queue', %s::text)))",
-            [QUEUE],
-        )
-    with pytest.raises(psycopg.DatabaseError, match="is full"):
-        connection.execute(
-            "insert into chatsync.message_queue (queue, tenant_id, message_type, correlation_id)"
-            " values (%s, 't1', 'test', 'c')",
-            [QUEUE],
-        )
-    assert count(connection, "message_queue") == 2
-
-    settle(connection, claim(connection, worker_id))
-    at(connection, 6)
-    enqueue(connection, "k", 2)
-    assert labels(claim(connection, worker_id)) == ["2"]
-
-
 @pytest.mark.parametrize(
     ("call", "constraint"),
     [
@@ -333,3 +276,59 @@ def test_a_rate_at_rest_is_forgotten(worker: tuple[SyncConnection, int]) -> None
     at(connection, 90)
     assert value(connection, "select chatsync.forget_buckets()") == 1
     assert count(connection, "limit_buckets") == 0
+
+
+def test_a_claim_goes_on_behind_what_turns_out_to_be_paused(
+    worker: tuple[SyncConnection, int],
+) -> None:
+    connection, worker_id = worker
+    limit(connection, 1, "tenant")
+    for label in range(30):
+        enqueue(connection, f"k{label:02}", label)
+    first = claim(connection, worker_id)
+    assert claim(connection, worker_id) == []
+    for label in range(1, 29):
+        value(
+            connection,
+            "select chatsync.pause(%s, 't1', p_ordering_key => %s)",
+            [QUEUE, f"k{label:02}"],
+        )
+    settle(connection, first)
+
+    assert labels(claim(connection, worker_id)) == ["29"]
+
+
+def test_lanes_that_a_claim_did_not_look_at_keep_their_places(
+    worker: tuple[SyncConnection, int],
+) -> None:
+    connection, worker_id = worker
+    limit(connection, 1, "tenant", "t1")
+    enqueue_for(connection, "t1", "a", 0)
+    assert len(claim(connection, worker_id, 1)) == 1
+    limit(connection, 2, "tenant", "t1")
+    for tenant, key in (("t1", "b"), ("t1", "c"), ("t2", "d"), ("t2", "e")):
+        enqueue_for(connection, tenant, key, key)
+    turns = "select array_agg(turn order by turn) from chatsync.lane_turns where lane like %s"
+    before = value(connection, turns, ["%/t2/%"])
+
+    assert labels(claim(connection, worker_id, 1)) == ["b"]
+    assert labels(claim(connection, worker_id, 1)) == ["d"]
+
+    assert value(connection, turns, ["%/t2/%"]) == before
+
+
+def test_a_queue_without_room_parks_nothing(worker: tuple[SyncConnection, int]) -> None:
+    connection, worker_id = worker
+    limit(connection, 1, "queue")
+    for label in range(3):
+        enqueue(connection, f"k{label}", label)
+        enqueue(connection, None, label)
+    claim(connection, worker_id)
+    assert claim(connection, worker_id) == []
+
+    parked = "select count(*) from chatsync.lane_turns where is_parked"
+    assert value(connection, parked) == 0
+    assert (
+        value(connection, "select count(*) from chatsync.message_queue where status = 'paused'")
+        == 0
+    )

@@ -24,8 +24,8 @@ BLOCKS = {
     for number, block in enumerate(QUERY.findall(part))
 }
 COMMANDS = re.findall(r"^\$ chatsync (.*)$", TEXT, re.MULTILINE)
-# On this database nobody waits for a lock, and nothing but fsync is wrong.
-EMPTY_WHEN_WELL = ("pg_blocking_pids", "where not is_ok")
+# On this database nobody waits for a lock, and nothing but fsync is wrong; to limit says nothing.
+EMPTY_WHEN_WELL = ("pg_blocking_pids", "where not is_ok", "select chatsync.limit_rate(")
 
 
 def of_id_42(worker: SyncConnection) -> None:
@@ -50,6 +50,10 @@ def database(shared: Connections) -> Generator[SyncConnection]:
     inbox_id = create_inbox(worker)
     of_id_42(worker)
     worker.execute("select chatsync.pause('inbound', 'acme', p_inbox_id => %s)", [inbox_id])
+    worker.execute(
+        "select chatsync.limit_depth('inbound', 500000),"
+        " chatsync.limit_in_flight('outbound', 20, 'inbox')"
+    )
     correlation_id = str(re.findall(r"chatsync\.timeline\('([0-9a-f-]{36})'\)", TEXT)[0])
     held, worker_id = register(shared)
     enqueue(worker, "k", 1, p_correlation_id=correlation_id)

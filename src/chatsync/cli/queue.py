@@ -8,6 +8,8 @@ import click
 from chatsync.cli import options
 from chatsync.cli.context import Rows, ask, operate
 from chatsync.cli.queue_bulk import move, purge, purge_dead, redrive
+from chatsync.cli.queue_limits import limit as limit_queue
+from chatsync.cli.queue_limits import limits, unlimit
 from chatsync.cli.queue_pauses import pause, paused, resume
 from chatsync.cli.queue_policy import policy
 from chatsync.cli.queue_single import cancel, retry
@@ -136,6 +138,7 @@ def timeline(correlation_id: str, since: datetime | None, as_json: bool) -> None
 
 
 for command in (
-    watch, paused, pause, resume, policy, retry, cancel, move, redrive, purge, purge_dead,
+    watch, limits, limit_queue, unlimit, paused, pause, resume, policy, retry, cancel, move,
+    redrive, purge, purge_dead,
 ):  # fmt: skip
     queue.add_command(command)

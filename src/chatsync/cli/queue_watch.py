@@ -14,8 +14,8 @@ from chatsync.cli.table import table, to_json
 from chatsync.database import Connection
 
 DEPTH = (
-    "queue", "pending", "processing", "retrying", "scheduled", "dead", "oldest_claimable", "lanes",
-    "free_lanes",
+    "queue", "pending", "paused", "limited", "processing", "retrying", "scheduled", "dead",
+    "oldest_claimable", "lanes", "free_lanes",
 )  # fmt: skip
 WORKERS = ("worker_id", "name", "is_alive", "lease_until", "messages", "oldest_claim")
 RATES = {"enqueued": "enqueued_per_second", "gone": "gone_per_second", "dead": "dead_per_second"}
