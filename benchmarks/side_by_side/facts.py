@@ -25,7 +25,7 @@ _ROOT = Path(__file__).resolve().parent.parent.parent
 def of_this_run() -> Mapping[str, str]:
     """The command line, the time, the machine and the revision."""
     return {
-        "command": shlex.join(["scripts/bench", "inbox", *sys.argv[1:]]),
+        "command": shlex.join(["scripts/bench", Path(sys.argv[0]).stem, *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": f"{_field('/proc/cpuinfo', 'model name')}, {os.cpu_count()} cores",
         "memory": f"{int(_field('/proc/meminfo', 'MemTotal').split()[0]) / 2**20:.0f} GiB",

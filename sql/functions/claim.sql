@@ -3,15 +3,17 @@
 -- Called by claim(). Takes the turns of some free lanes and, in a later statement, up to p_limit of
 -- their first messages. Rows must be read in a newer snapshot than the turns: an older one may show
 -- messages as taken that the last holder has just released, and a later one would overtake them.
+-- No turn has a lower rank than p_from_rank; null: nobody knows.
 create or replace function chatsync.claim_from_lanes(
   p_queue text, p_worker_id bigint, p_lease_id bigint, p_limit integer, p_is_suspect boolean,
-  p_has_pauses boolean
+  p_has_pauses boolean, p_from_rank timestamp
 ) returns bigint[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_lanes text[];
+  v_from_ids bigint[];
   v_used text[];
   v_found boolean;
   v_ids bigint[];
@@ -20,14 +22,15 @@ declare
   v_turns integer := case when p_is_suspect then 1 else 16 end;
 begin
   loop
-    select array_agg(t.lane order by t.position) into v_lanes
+    select array_agg(t.lane order by t.position), array_agg(t.from_id order by t.position)
+    into v_lanes, v_from_ids
     from (
-      select t.lane, row_number() over () as position
+      select t.lane, t.from_id, row_number() over () as position
       from (
-        select lane
+        select lane, from_id
         from chatsync.lane_turns
         where queue = p_queue and is_suspect = p_is_suspect and lease_id is null
-          and not is_parked and not is_waiting
+          and not is_parked and not is_waiting and rank >= coalesce(p_from_rank, '-infinity')
         order by rank, turn
         limit v_turns
         for update skip locked
@@ -41,17 +44,26 @@ begin
         v_turns := 1000;
         continue;
       end if;
+      if cardinality(v_lanes) < cardinality(v_from_ids) then
+        v_from_ids := '{}';
+      end if;
     end if;
 
     with taken as materialized (
       select l.lane, l.position, m.id, m.must_wait
       from unnest(v_lanes) with ordinality as l (lane, position)
       cross join lateral (
+        select least(
+          coalesce(v_from_ids[l.position], 0),
+          (select min(e.id) from chatsync.late_entries e where e.lane = l.lane)) as from_id
+      ) as f
+      cross join lateral (
         select id,
           (status = 'retrying' and scheduled_at > chatsync.now())
             or (deaths > 0 and not p_is_suspect) as must_wait
         from chatsync.message_queue
         where lane_key = l.lane and status in ('pending', 'retrying')
+          and id >= f.from_id
         order by id
         limit p_limit - cardinality(v_claimed)
         for no key update
@@ -92,7 +104,7 @@ $$;
 
 -- Called by claim() for messages without a key.
 create or replace function chatsync.claim_keyless(
-  p_queue text, p_limit integer, p_is_suspect boolean, p_has_pauses boolean
+  p_queue text, p_limit integer, p_is_suspect boolean, p_has_pauses boolean, p_from_rank timestamp
 ) returns bigint[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -117,6 +129,8 @@ begin
         select id
         from chatsync.message_queue
         where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
+          and (scheduled_at at time zone 'UTC') - priority * interval '10 seconds'
+            >= coalesce(p_from_rank, '-infinity')
         order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds', id
         limit p_limit
         for no key update skip locked
@@ -133,17 +147,23 @@ begin
 end
 $$;
 
--- Called by claim(). What a queue has to be done now, by kind; each is one probe of an index.
+-- Called by claim(). What a queue has to be done now, by kind, and the lowest ranks of what can
+-- run; each is one probe of an index.
 create or replace function chatsync.look_for_work(
   p_queue text, out due boolean, out suspect_lanes boolean, out suspects boolean, out lanes boolean,
-  out keyless boolean, out pauses boolean, out ended_pauses boolean, out is_stopped boolean
+  out keyless boolean, out turn_rank timestamp, out message_rank timestamp, out pauses boolean,
+  out ended_pauses boolean, out is_stopped boolean
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set jit = off
 set enable_seqscan = off
 as $$
+declare
+  v_began_at timestamptz := clock_timestamp();
+  v_front record;
 begin
+  select * into v_front from chatsync.remembered_front(p_queue);
   select
     exists (
       select from chatsync.message_queue
@@ -161,19 +181,30 @@ begin
     exists (
       select from chatsync.message_queue
       where queue = p_queue and ordering_key is null and status = 'pending' and deaths > 0),
-    exists (
-      select from chatsync.lane_turns
+    (
+      select rank from chatsync.lane_turns
       where queue = p_queue and not is_suspect and lease_id is null and not is_parked
-        and not is_waiting),
-    exists (
-      select from chatsync.message_queue
-      where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0),
+        and not is_waiting and rank >= coalesce(v_front.turn_rank, '-infinity')
+      order by rank
+      limit 1),
+    (
+      select (scheduled_at at time zone 'UTC') - priority * interval '10 seconds'
+      from chatsync.message_queue
+      where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
+        and (scheduled_at at time zone 'UTC') - priority * interval '10 seconds'
+          >= coalesce(v_front.message_rank, '-infinity')
+      order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds'
+      limit 1),
     count(*) > 0,
     coalesce(bool_or(l.paused_until <= chatsync.now()), false),
     coalesce(bool_or(l.tenant_id is null and l.paused_until > chatsync.now() is not false), false)
-  into due, suspect_lanes, suspects, lanes, keyless, pauses, ended_pauses, is_stopped
+  into due, suspect_lanes, suspects, turn_rank, message_rank, pauses, ended_pauses, is_stopped
   from chatsync.queue_limits l
   where l.queue = p_queue;
+  lanes := turn_rank is not null;
+  keyless := message_rank is not null;
+  perform chatsync.remember_front(
+    p_queue, turn_rank, message_rank, v_began_at, v_front.message_rank is null);
 end
 $$;
 
@@ -208,19 +239,20 @@ begin
   v_lease_id := nextval('chatsync.leases');
   if v_has.suspect_lanes then
     v_ids := chatsync.claim_from_lanes(
-      p_queue, p_worker_id, v_lease_id, 1, true, v_has.pauses);
+      p_queue, p_worker_id, v_lease_id, 1, true, v_has.pauses, null);
   end if;
   if cardinality(v_ids) = 0 and v_has.suspects then
-    v_ids := coalesce(chatsync.claim_keyless(p_queue, 1, true, v_has.pauses), '{}');
+    v_ids := coalesce(chatsync.claim_keyless(p_queue, 1, true, v_has.pauses, null), '{}');
   end if;
   if cardinality(v_ids) = 0 then
     if v_has.lanes then
       v_ids := chatsync.claim_from_lanes(
-        p_queue, p_worker_id, v_lease_id, p_limit, false, v_has.pauses);
+        p_queue, p_worker_id, v_lease_id, p_limit, false, v_has.pauses, v_has.turn_rank);
     end if;
     if cardinality(v_ids) < p_limit and v_has.keyless then
       v_ids := v_ids || coalesce(
-        chatsync.claim_keyless(p_queue, p_limit - cardinality(v_ids), false, v_has.pauses), '{}');
+        chatsync.claim_keyless(
+          p_queue, p_limit - cardinality(v_ids), false, v_has.pauses, v_has.message_rank), '{}');
     end if;
   end if;
   if cardinality(v_ids) = 0 then
@@ -239,8 +271,8 @@ end
 $$;
 
 grant execute on function
-  chatsync.claim_from_lanes(text, bigint, bigint, integer, boolean, boolean),
-  chatsync.claim_keyless(text, integer, boolean, boolean),
+  chatsync.claim_from_lanes(text, bigint, bigint, integer, boolean, boolean, timestamp),
+  chatsync.claim_keyless(text, integer, boolean, boolean, timestamp),
   chatsync.look_for_work(text),
   chatsync.claim(text, bigint, integer)
 to chatsync_worker;

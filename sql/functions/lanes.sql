@@ -45,9 +45,11 @@ begin
     order by 1
     on conflict (lane) do nothing;
   end loop;
-  insert into chatsync.lane_turns (lane, queue, priority, ready_at)
+  -- A lane without a turn is empty but for what is being put into it, under ids from the low water on.
+  insert into chatsync.lane_turns (lane, queue, priority, ready_at, from_id)
   select distinct on (1)
-    chatsync.lane(p_queue, k.tenant_id, k.ordering_key), p_queue, k.priority, chatsync.now()
+    chatsync.lane(p_queue, k.tenant_id, k.ordering_key), p_queue, k.priority, chatsync.now(),
+    (select chatsync.low_water('messages'))
   from unnest(p_tenant_ids, p_ordering_keys, p_priorities) as k (tenant_id, ordering_key, priority)
   where k.ordering_key is not null
   order by 1
@@ -57,13 +59,15 @@ $$;
 
 -- Called with lanes whose turn the caller holds. A lane without work goes, with its turn; every
 -- other one gets a new turn, due when its head is. Waits for nobody: a lane that a producer holds
--- is not empty for long. Returns whether any of them has further work.
+-- is not empty for long. Returns whether any of them has further work. Looks begin where the turn says.
 create or replace function chatsync.let_lanes_go(p_lanes text[]) returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_locked text[];
+  v_met text[];
+  v_from_ids bigint[];
   v_empty text[];
   v_has_more boolean;
 begin
@@ -71,26 +75,44 @@ begin
   from (
     select lane from chatsync.queue_lanes where lane = any (p_lanes) order by lane for update skip locked
   ) as l;
-  delete from chatsync.lane_turns where lane = any (p_lanes);
+  with gone as (
+    delete from chatsync.lane_turns where lane = any (p_lanes) returning lane, from_id
+  )
+  select array_agg(lane), array_agg(from_id) into v_met, v_from_ids from gone;
   -- A new statement, hence a new snapshot: it sees what a producer committed before the lock.
   with headed as materialized (
-    select l.lane, l.queue, l.is_permanent, h.id, h.priority, h.status, h.scheduled_at, h.deaths
+    select l.lane, l.queue, l.is_permanent, h.id, h.priority, h.status, h.scheduled_at, h.deaths,
+      -- In a lane that is locked all is seen; in another one, what is not seen has ids from the low water on.
+      case
+        when l.lane = any (coalesce(v_locked, '{}')) then h.id
+        else least(h.id, greatest(g.from_id, (select chatsync.low_water('messages'))))
+      end as from_id
     from chatsync.queue_lanes l
+    left join unnest(v_met, v_from_ids) as g (lane, from_id) on g.lane = l.lane
+    cross join lateral (
+      select least(
+        coalesce(g.from_id, 0),
+        (select min(e.id) from chatsync.late_entries e where e.lane = l.lane)) as from_id
+    ) as f
     left join lateral (
       select m.id, m.priority, m.status, m.scheduled_at, m.deaths
       from chatsync.message_queue m
-      where m.lane_key = l.lane
+      where m.lane_key = l.lane and m.id >= f.from_id
       order by m.id
       limit 1
     ) as h on true
     where l.lane = any (p_lanes)
   ),
+  seen as (
+    delete from chatsync.late_entries where lane = any (p_lanes)
+  ),
   given as (
-    insert into chatsync.lane_turns (lane, queue, priority, ready_at, is_suspect, is_waiting)
+    insert into chatsync.lane_turns (lane, queue, priority, ready_at, is_suspect, is_waiting, from_id)
     select lane, queue, coalesce(priority, 0),
       case when status = 'retrying' then greatest(scheduled_at, chatsync.now()) else chatsync.now() end,
       coalesce(deaths > 0, false),
-      coalesce(status = 'retrying' and scheduled_at > chatsync.now(), false)
+      coalesce(status = 'retrying' and scheduled_at > chatsync.now(), false),
+      from_id
     from headed
     where id is not null or not lane = any (coalesce(v_locked, '{}'))
     on conflict (lane) do nothing
@@ -100,8 +122,12 @@ begin
       where id is null and not is_permanent and lane = any (coalesce(v_locked, '{}')))
   into v_has_more, v_empty
   from headed;
-  if v_empty is not null then
-    delete from chatsync.queue_lanes where lane = any (v_empty);
+  -- The foreign key looks at the lane from its beginning: with many dead rows, sweep_lanes() deletes it
+  -- when they are gone. So does this look, in case that the turn was wrong.
+  if v_empty is not null and not chatsync.has_many_dead_rows() then
+    delete from chatsync.queue_lanes l
+    where l.lane = any (v_empty)
+      and not exists (select from chatsync.message_queue m where m.lane_key = l.lane);
   end if;
   return v_has_more;
 end
@@ -115,6 +141,12 @@ as $$
 begin
   perform chatsync.hold_lanes(
     new.queue, array[new.tenant_id], array[new.inbox_id], array[new.ordering_key], array[new.priority]);
+  -- Its id was drawn before the lane was held, which somebody may have let go in between.
+  insert into chatsync.late_entries (lane, id)
+  select t.lane, new.id
+  from chatsync.lane_turns t
+  where t.lane = chatsync.lane(new.queue, new.tenant_id, new.ordering_key) and t.from_id > new.id
+  on conflict do nothing;
   return new;
 end
 $$;
@@ -129,7 +161,7 @@ when (
 execute function chatsync.hold_lane_of_insert();
 
 -- Called every few seconds by each worker. Mends what a crash or a careless hand left: a lane with
--- work but no turn, and a free turn or a lane without work.
+-- work but no turn, and a free turn or a lane without work. Looks at each lane from its beginning.
 create or replace function chatsync.sweep_lanes() returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -142,10 +174,12 @@ begin
     select q.lane
     from chatsync.queue_lanes q
     left join chatsync.lane_turns t on t.lane = q.lane
+    cross join lateral (
+      select exists (select from chatsync.message_queue m where m.lane_key = q.lane) as has_work
+    ) as w
     where t.lease_id is null
-      and (t.turn is null) = exists (select from chatsync.message_queue m where m.lane_key = q.lane)
-      and not (t.turn is null and q.is_permanent
-        and not exists (select from chatsync.message_queue m where m.lane_key = q.lane))
+      and (w.has_work = (t.turn is null)
+        or not (w.has_work or q.is_permanent or chatsync.has_many_dead_rows()))
     order by q.lane
     limit 1000
     for update of q skip locked

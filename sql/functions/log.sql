@@ -59,6 +59,7 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_heads jsonb;
+  v_low bigint;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'stamping needs READ COMMITTED, not %', current_setting('transaction_isolation')
@@ -68,6 +69,8 @@ begin
     return null;
   end if;
   perform chatsync.open_epochs_if_moved();
+  perform chatsync.raise_low_water('outbox');
+  v_low := chatsync.low_water('outbox');
   loop
     -- A new statement: its snapshot sees the head that the last holder of the lock committed.
     with taken as (
@@ -77,7 +80,8 @@ begin
       where id = any (array(
         select o.id
         from chatsync.outbox o
-        where exists (select from chatsync.streams s where s.tenant_id = o.tenant_id)
+        where o.id >= v_low
+          and exists (select from chatsync.streams s where s.tenant_id = o.tenant_id)
         order by o.id
         limit p_limit))
       returning *
@@ -105,7 +109,7 @@ begin
     -- A tenant has its stream from its beginning; what was made by hand may lack one.
     insert into chatsync.streams (tenant_id)
     select distinct o.tenant_id from chatsync.outbox o
-    where not exists (select from chatsync.streams s where s.tenant_id = o.tenant_id)
+    where o.id >= v_low and not exists (select from chatsync.streams s where s.tenant_id = o.tenant_id)
     on conflict (tenant_id) do nothing;
     exit when not found;
   end loop;
@@ -118,7 +122,7 @@ create or replace function chatsync.outbox_waiting() returns boolean
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select exists (select from chatsync.outbox)
+  select exists (select from chatsync.outbox where id >= (select chatsync.low_water('outbox')))
 $$;
 
 -- Where the logs of some tenants begin and end; a tenant without events has none yet.

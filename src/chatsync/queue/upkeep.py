@@ -37,6 +37,7 @@ class Upkeep:
         while True:
             now = time.monotonic()
             try:
+                await self._raise_low_waters()
                 await self._reap()
                 if now >= sweep_at or now < began_at + EAGER_SECONDS:
                     await self._database.fetch_value("select chatsync.refresh_statistics()")
@@ -50,6 +51,10 @@ class Upkeep:
             except (DatabaseUnavailable, psycopg.Error) as error:
                 log.warning("upkeep_failed", error=repr(error))
             await asyncio.sleep(REAP_SECONDS)
+
+    async def _raise_low_waters(self) -> None:
+        for name in ("messages", "leases"):
+            await self._database.fetch_value("select chatsync.raise_low_water(%s)", [name])
 
     async def _reap(self) -> None:
         freed = await self._database.fetch_value("select chatsync.reap()")
