@@ -14,6 +14,7 @@ create or replace function chatsync.hold_lanes(
 ) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_lanes text[];
@@ -63,6 +64,7 @@ $$;
 create or replace function chatsync.let_lanes_go(p_lanes text[]) returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_locked text[];
@@ -165,6 +167,7 @@ execute function chatsync.hold_lane_of_insert();
 create or replace function chatsync.sweep_lanes() returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_lanes text[];

@@ -13,6 +13,7 @@ create or replace function chatsync.settle(
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 declare
   v_settled integer;
@@ -56,6 +57,7 @@ create or replace function chatsync.settle_some(
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 begin
   perform chatsync.settle(p_lease_id, p_done, p_failed, p_untouched, p_is_part => true);
@@ -153,6 +155,7 @@ create or replace function chatsync.release(p_lease_id bigint) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 begin
   update chatsync.message_queue
