@@ -62,9 +62,11 @@ begin
           (status = 'retrying' and scheduled_at > chatsync.now())
             or (deaths > 0 and not p_is_suspect) as must_wait
         from chatsync.message_queue
-        where lane_key = l.lane and status in ('pending', 'retrying')
-          and id >= f.from_id
-        order by id
+        -- As one range, as in let_lanes_go().
+        where lane_key is not null and (lane_key, id) >= (l.lane, f.from_id)
+          and (lane_key, id) <= (l.lane, 9223372036854775807)
+          and status in ('pending', 'retrying')
+        order by lane_key, id
         limit p_limit - cardinality(v_claimed)
         for no key update
       ) as m
@@ -83,7 +85,7 @@ begin
     if v_ids is not null then
       v_claimed := v_claimed || v_ids;
       update chatsync.lane_turns set lease_id = p_lease_id, worker_id = p_worker_id
-      where lane = any (v_used);
+      where turn = any (chatsync.turns_of(v_used));
     end if;
     if cardinality(v_claimed) >= p_limit then
       exit;

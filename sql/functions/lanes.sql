@@ -47,15 +47,28 @@ begin
     on conflict (lane) do nothing;
   end loop;
   -- A lane without a turn is empty but for what is being put into it, under ids from the low water on.
-  insert into chatsync.lane_turns (lane, queue, priority, ready_at, from_id)
-  select distinct on (1)
-    chatsync.lane(p_queue, k.tenant_id, k.ordering_key), p_queue, k.priority, chatsync.now(),
-    (select chatsync.low_water('messages'))
-  from unnest(p_tenant_ids, p_ordering_keys, p_priorities) as k (tenant_id, ordering_key, priority)
-  where k.ordering_key is not null
-  order by 1
-  on conflict (lane) do nothing;
+  insert into chatsync.lane_turns (lane, life, queue, priority, ready_at, from_id)
+  select k.lane, (select l.life from chatsync.queue_lanes l where l.lane = k.lane), p_queue, k.priority,
+    chatsync.now(), (select chatsync.low_water('messages'))
+  from (
+    select distinct on (1) chatsync.lane(p_queue, k.tenant_id, k.ordering_key) as lane, k.priority
+    from unnest(p_tenant_ids, p_ordering_keys, p_priorities) as k (tenant_id, ordering_key, priority)
+    where k.ordering_key is not null
+    order by 1
+  ) as k
+  on conflict (lane, life) do nothing;
 end
+$$;
+
+-- Called with lanes that are held: their turns.
+create or replace function chatsync.turns_of(p_lanes text[]) returns bigint[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+  select array_agg((select t.turn from chatsync.lane_turns t where t.lane = l.lane and t.life = l.life))
+  from chatsync.queue_lanes l
+  where l.lane = any (p_lanes)
 $$;
 
 -- Called with lanes whose turn the caller holds. A lane without work goes, with its turn; every
@@ -78,12 +91,15 @@ begin
     select lane from chatsync.queue_lanes where lane = any (p_lanes) order by lane for update skip locked
   ) as l;
   with gone as (
-    delete from chatsync.lane_turns where lane = any (p_lanes) returning lane, from_id
+    delete from chatsync.lane_turns where turn = any (chatsync.turns_of(p_lanes)) returning lane, from_id
   )
   select array_agg(lane), array_agg(from_id) into v_met, v_from_ids from gone;
+  if chatsync.has_many_dead_rows() then
+    update chatsync.queue_lanes set life = life + 1 where lane = any (v_locked) and random() < 0.02;
+  end if;
   -- A new statement, hence a new snapshot: it sees what a producer committed before the lock.
   with headed as materialized (
-    select l.lane, l.queue, l.is_permanent, h.id, h.priority, h.status, h.scheduled_at, h.deaths,
+    select l.lane, l.life, l.queue, l.is_permanent, h.id, h.priority, h.status, h.scheduled_at, h.deaths,
       -- In a lane that is locked all is seen; in another one, what is not seen has ids from the low water on.
       case
         when l.lane = any (coalesce(v_locked, '{}')) then h.id
@@ -99,8 +115,10 @@ begin
     left join lateral (
       select m.id, m.priority, m.status, m.scheduled_at, m.deaths
       from chatsync.message_queue m
-      where m.lane_key = l.lane and m.id >= f.from_id
-      order by m.id
+      -- As one range: an equality and a bound on ids would do for the primary key as well.
+      where m.lane_key is not null and (m.lane_key, m.id) >= (l.lane, f.from_id)
+        and (m.lane_key, m.id) <= (l.lane, 9223372036854775807)
+      order by m.lane_key, m.id
       limit 1
     ) as h on true
     where l.lane = any (p_lanes)
@@ -109,15 +127,16 @@ begin
     delete from chatsync.late_entries where lane = any (p_lanes)
   ),
   given as (
-    insert into chatsync.lane_turns (lane, queue, priority, ready_at, is_suspect, is_waiting, from_id)
-    select lane, queue, coalesce(priority, 0),
+    insert into chatsync.lane_turns (
+      lane, life, queue, priority, ready_at, is_suspect, is_waiting, from_id)
+    select lane, life, queue, coalesce(priority, 0),
       case when status = 'retrying' then greatest(scheduled_at, chatsync.now()) else chatsync.now() end,
       coalesce(deaths > 0, false),
       coalesce(status = 'retrying' and scheduled_at > chatsync.now(), false),
       from_id
     from headed
     where id is not null or not lane = any (coalesce(v_locked, '{}'))
-    on conflict (lane) do nothing
+    on conflict (lane, life) do nothing
   )
   select coalesce(bool_or(id is not null), false),
     array_agg(lane) filter (
@@ -129,7 +148,8 @@ begin
   if v_empty is not null and not chatsync.has_many_dead_rows() then
     delete from chatsync.queue_lanes l
     where l.lane = any (v_empty)
-      and not exists (select from chatsync.message_queue m where m.lane_key = l.lane);
+      -- Not as a join, which would read all lanes.
+      and (select m.id from chatsync.message_queue m where m.lane_key = l.lane limit 1) is null;
   end if;
   return v_has_more;
 end
@@ -212,6 +232,7 @@ $$;
 grant execute on function
   chatsync.lane(text, text, text),
   chatsync.hold_lanes(text, text[], bigint[], text[], smallint[]),
+  chatsync.turns_of(text[]),
   chatsync.let_lanes_go(text[]),
   chatsync.sweep_lanes()
 to chatsync_worker;

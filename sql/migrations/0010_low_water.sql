@@ -1,7 +1,7 @@
 -- Low waters: where looks may begin. While a transaction stays open, PostgreSQL removes no row that was
 -- deleted since, and a look from the front of an index walks over all of them.
--- No release had a column of this name here:
--- squawk-ignore-file adding-field-with-default
+-- No release had the tables that are changed here:
+-- squawk-ignore-file adding-field-with-default, disallowed-unique-constraint
 
 -- Rows are added and removed, never updated, and the newest is read from the end of the index: a row that
 -- is updated each second would be the first victim of what it is meant to mend.
@@ -26,6 +26,15 @@ create index low_waters_newest_idx on chatsync.low_waters (name, low_water_id);
 alter table chatsync.lane_turns add column from_id bigint not null default 0;
 comment on column chatsync.lane_turns.from_id is
   'Looks at the lane begin here: no message of it has a lower id but for those in late_entries.';
+
+-- A turn is replaced by every settlement, and each of those that were stands in the unique index.
+alter table chatsync.queue_lanes add column life bigint not null default 0;
+comment on column chatsync.queue_lanes.life is
+  'Raised now and then while many rows are dead: its turns no longer stand beside all of those that were.';
+alter table chatsync.lane_turns add column life bigint not null default 0;
+comment on column chatsync.lane_turns.life is 'The life of its lane: raised only by who holds lane and turn.';
+alter table chatsync.lane_turns drop constraint lane_has_one_turn;
+alter table chatsync.lane_turns add constraint lane_has_one_turn unique (lane, life);
 
 create table chatsync.late_entries (
   lane text not null,

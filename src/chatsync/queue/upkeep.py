@@ -15,6 +15,8 @@ from chatsync.telemetry import metrics
 
 REAP_SECONDS = 1.0  # A dead process's work is to be taken over within two.
 SWEEP_SECONDS = 10.0
+# A sweep looks at all lanes from their beginnings, also where many rows are dead.
+SWEEP_SHARE = 50
 RETAIN_SECONDS = 3600.0
 # A process often begins with a burst, into tables that were empty when the planner looked.
 EAGER_SECONDS = 60.0
@@ -43,7 +45,8 @@ class Upkeep:
                     await self._database.fetch_value("select chatsync.refresh_statistics()")
                 if now >= sweep_at:
                     await self._sweep()
-                    sweep_at = now + SWEEP_SECONDS
+                    took = time.monotonic() - now
+                    sweep_at = now + max(SWEEP_SECONDS, SWEEP_SHARE * took)
                 # What failed, as retention does while the log is being stamped, is tried again.
                 if now >= retain_at:
                     await self._retain()
