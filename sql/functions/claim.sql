@@ -217,6 +217,7 @@ returns setof chatsync.message_queue
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
+set jit = off
 -- A plan that was made while the tables were small is kept, and dead rows make them large.
 set enable_seqscan = off
 as $$

@@ -5,6 +5,7 @@
 create or replace function chatsync.promote(p_queue text) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 as $$
 declare

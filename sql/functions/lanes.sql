@@ -14,6 +14,7 @@ create or replace function chatsync.hold_lanes(
 ) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 as $$
 declare
@@ -64,6 +65,7 @@ $$;
 create or replace function chatsync.turns_of(p_lanes text[]) returns bigint[]
 language sql stable
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 as $$
   select array_agg((select t.turn from chatsync.lane_turns t where t.lane = l.lane and t.life = l.life))
@@ -77,6 +79,7 @@ $$;
 create or replace function chatsync.let_lanes_go(p_lanes text[]) returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 as $$
 declare
@@ -187,6 +190,7 @@ execute function chatsync.hold_lane_of_insert();
 create or replace function chatsync.sweep_lanes() returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 as $$
 declare

@@ -26,6 +26,7 @@ $$;
 create or replace function chatsync.first_live_id(p_name text, p_from bigint) returns bigint
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 as $$
 begin
@@ -91,7 +92,7 @@ begin
   values (
     p_name, v_next.low, v_next.fence, coalesce(v_next.candidate, v_drawn),
     coalesce(v_next.holders, v_holders), clock_timestamp());
-  delete from chatsync.low_waters where low_water_id = v_last.low_water_id;
+  delete from chatsync.low_waters where name = p_name and low_water_id = v_last.low_water_id;
 end
 $$;
 

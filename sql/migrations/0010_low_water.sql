@@ -3,16 +3,17 @@
 -- No release had the tables that are changed here:
 -- squawk-ignore-file adding-field-with-default, disallowed-unique-constraint
 
--- Rows are added and removed, never updated, and the newest is read from the end of the index: a row that
+-- Rows are added and removed, never updated, and the newest is read from the end of the key: a row that
 -- is updated each second would be the first victim of what it is meant to mend.
 create table chatsync.low_waters (
-  low_water_id bigint generated always as identity primary key,
   name text not null,
+  low_water_id bigint generated always as identity,
   low bigint not null,
   fence bigint not null,
   candidate bigint not null,
   holders text[] not null,
   raised_at timestamptz not null,
+  primary key (name, low_water_id),
   constraint name_is_known check (name in ('messages', 'leases', 'outbox'))
 );
 comment on table chatsync.low_waters is
@@ -20,8 +21,6 @@ comment on table chatsync.low_waters is
 comment on column chatsync.low_waters.fence is 'All transactions that drew an id below it have ended.';
 comment on column chatsync.low_waters.candidate is 'The fence as soon as none of the holders is open any more.';
 comment on column chatsync.low_waters.holders is 'Transactions that were open and had drawn an id.';
--- Serves low_water(): the newest.
-create index low_waters_newest_idx on chatsync.low_waters (name, low_water_id);
 
 alter table chatsync.lane_turns add column from_id bigint not null default 0;
 comment on column chatsync.lane_turns.from_id is
