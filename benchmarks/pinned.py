@@ -211,7 +211,7 @@ def made(url: str, name: str) -> str:
 def dropped(url: str, server_url: str) -> None:
     name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
     with psycopg.connect(server_url, autocommit=True) as admin:
-        admin.execute(f"drop database {name} with (force)".encode())
+        admin.execute(f"drop database {name}".encode())
 
 
 def prepare(connection: Connection) -> None:

@@ -6,7 +6,7 @@
 -- No turn has a lower rank than p_from_rank; null: nobody knows.
 create or replace function chatsync.claim_from_lanes(
   p_queue text, p_worker_id bigint, p_lease_id bigint, p_limit integer, p_is_suspect boolean,
-  p_has_pauses boolean, p_from_rank timestamp
+  p_has_pauses boolean, p_from_rank timestamp default null
 ) returns bigint[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -106,7 +106,8 @@ $$;
 
 -- Called by claim() for messages without a key.
 create or replace function chatsync.claim_keyless(
-  p_queue text, p_limit integer, p_is_suspect boolean, p_has_pauses boolean, p_from_rank timestamp
+  p_queue text, p_limit integer, p_is_suspect boolean, p_has_pauses boolean,
+  p_from_rank timestamp default null
 ) returns bigint[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -244,10 +245,10 @@ begin
   v_lease_id := nextval('chatsync.leases');
   if v_has.suspect_lanes then
     v_ids := chatsync.claim_from_lanes(
-      p_queue, p_worker_id, v_lease_id, 1, true, v_has.pauses, null);
+      p_queue, p_worker_id, v_lease_id, 1, true, v_has.pauses);
   end if;
   if cardinality(v_ids) = 0 and v_has.suspects then
-    v_ids := coalesce(chatsync.claim_keyless(p_queue, 1, true, v_has.pauses, null), '{}');
+    v_ids := coalesce(chatsync.claim_keyless(p_queue, 1, true, v_has.pauses), '{}');
   end if;
   if cardinality(v_ids) = 0 then
     if v_has.lanes then

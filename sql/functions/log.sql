@@ -121,6 +121,8 @@ $$;
 create or replace function chatsync.outbox_waiting() returns boolean
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
+set enable_seqscan = off
 as $$
   select exists (select from chatsync.outbox where id >= (select chatsync.low_water('outbox')))
 $$;
