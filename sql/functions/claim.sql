@@ -10,6 +10,10 @@ create or replace function chatsync.claim_from_lanes(
 ) returns bigint[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
+-- A plan that was made while the tables were small is kept. To sort a lane would read all of it.
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 declare
   v_lanes text[];
@@ -111,6 +115,9 @@ create or replace function chatsync.claim_keyless(
 ) returns bigint[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 declare
   v_ids bigint[];
@@ -161,6 +168,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set jit = off
 set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 declare
   v_began_at timestamptz := clock_timestamp();
@@ -219,8 +227,8 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set jit = off
--- A plan that was made while the tables were small is kept, and dead rows make them large.
 set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 declare
   v_lease_id bigint;

@@ -39,9 +39,11 @@ begin
       select from chatsync.queue_lanes l where l.lane = any (v_lanes) order by l.lane for key share
     ) as held;
     exit when v_held = cardinality(v_lanes);
-    insert into chatsync.queue_lanes (lane, queue, tenant_id, inbox_id, ordering_key)
+    -- No turn that was is of this life, whose number is the time.
+    insert into chatsync.queue_lanes (lane, queue, tenant_id, inbox_id, ordering_key, life)
     select distinct on (1)
-      chatsync.lane(p_queue, k.tenant_id, k.ordering_key), p_queue, k.tenant_id, k.inbox_id, k.ordering_key
+      chatsync.lane(p_queue, k.tenant_id, k.ordering_key), p_queue, k.tenant_id, k.inbox_id, k.ordering_key,
+      extract(epoch from clock_timestamp())
     from unnest(p_tenant_ids, p_inbox_ids, p_ordering_keys) as k (tenant_id, inbox_id, ordering_key)
     where k.ordering_key is not null
     order by 1
@@ -68,9 +70,12 @@ set search_path = pg_catalog, pg_temp
 set jit = off
 set enable_seqscan = off
 as $$
-  select array_agg((select t.turn from chatsync.lane_turns t where t.lane = l.lane and t.life = l.life))
-  from chatsync.queue_lanes l
-  where l.lane = any (p_lanes)
+  select array_agg((
+    select t.turn
+    from chatsync.lane_turns t
+    where t.lane = l.lane
+      and t.life = coalesce((select q.life from chatsync.queue_lanes q where q.lane = l.lane), 0)))
+  from unnest(p_lanes) as l (lane)
 $$;
 
 -- Called with lanes whose turn the caller holds. A lane without work goes, with its turn; every
@@ -81,6 +86,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 set jit = off
 set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 declare
   v_locked text[];
@@ -146,8 +152,8 @@ begin
       where id is null and not is_permanent and lane = any (coalesce(v_locked, '{}')))
   into v_has_more, v_empty
   from headed;
-  -- The foreign key looks at the lane from its beginning: with many dead rows, sweep_lanes() deletes it
-  -- when they are gone. So does this look, in case that the turn was wrong.
+  -- The foreign key looks at the lane from its beginning: with many dead rows that is left to sweep_lanes().
+  -- So does this look, in case that the turn was wrong.
   if v_empty is not null and not chatsync.has_many_dead_rows() then
     delete from chatsync.queue_lanes l
     where l.lane = any (v_empty)
@@ -170,7 +176,9 @@ begin
   insert into chatsync.late_entries (lane, id)
   select t.lane, new.id
   from chatsync.lane_turns t
-  where t.lane = chatsync.lane(new.queue, new.tenant_id, new.ordering_key) and t.from_id > new.id
+  where t.turn = any (chatsync.turns_of(
+      array[chatsync.lane(new.queue, new.tenant_id, new.ordering_key)]))
+    and t.from_id > new.id
   on conflict do nothing;
   return new;
 end
@@ -186,7 +194,8 @@ when (
 execute function chatsync.hold_lane_of_insert();
 
 -- Called every few seconds by each worker. Mends what a crash or a careless hand left: a lane with
--- work but no turn, and a free turn or a lane without work. Looks at each lane from its beginning.
+-- work but no turn, and a free turn or a lane without work. Looks at each lane from its beginning; returns
+-- how many it changed.
 create or replace function chatsync.sweep_lanes() returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -205,8 +214,7 @@ begin
       select exists (select from chatsync.message_queue m where m.lane_key = q.lane) as has_work
     ) as w
     where t.lease_id is null
-      and (w.has_work = (t.turn is null)
-        or not (w.has_work or q.is_permanent or chatsync.has_many_dead_rows()))
+      and (w.has_work = (t.turn is null) or not (w.has_work or q.is_permanent))
     order by q.lane
     limit 1000
     for update of q skip locked
@@ -229,6 +237,11 @@ begin
     return 0;
   end if;
   perform chatsync.let_lanes_go(v_lanes);
+  -- What let_lanes_go() left: a lane that has no turn after it has no work.
+  delete from chatsync.queue_lanes l
+  where l.lane = any (v_lanes) and not l.is_permanent
+    and (select t.turn from chatsync.lane_turns t where t.lane = l.lane limit 1) is null
+    and (select m.id from chatsync.message_queue m where m.lane_key = l.lane limit 1) is null;
   return cardinality(v_lanes);
 end
 $$;

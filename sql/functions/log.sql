@@ -55,6 +55,7 @@ set search_path = pg_catalog, pg_temp
 set jit = off
 -- A backlog is read from its beginning by the index, not as a whole.
 set enable_seqscan = off
+set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -123,6 +124,7 @@ language sql stable security definer
 set search_path = pg_catalog, pg_temp
 set jit = off
 set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
   select exists (select from chatsync.outbox where id >= (select chatsync.low_water('outbox')))
 $$;

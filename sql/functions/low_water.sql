@@ -28,6 +28,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 set jit = off
 set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 begin
   return case p_name
@@ -119,7 +120,7 @@ create or replace function chatsync.has_many_dead_rows() returns boolean
 language sql stable
 return greatest(
   pg_stat_get_dead_tuples('chatsync.message_queue'::regclass),
-  pg_stat_get_dead_tuples('chatsync.lane_turns'::regclass)) > 20000;
+  pg_stat_get_dead_tuples('chatsync.lane_turns'::regclass)) > 5000;
 
 -- Called by look_for_work(). Where this session last saw the front of a queue, while that is fresh: a rank of
 -- turns and one of messages without a key. Null: look from the beginning.

@@ -17,7 +17,7 @@ create table chatsync.low_waters (
   constraint name_is_known check (name in ('messages', 'leases', 'outbox'))
 );
 comment on table chatsync.low_waters is
-  'Of the ids of a sequence: nothing that is live has one below low; without a row looks begin at the front.';
+  'Of the ids of a sequence: nothing live has one below low; without a row looks begin at the front.';
 comment on column chatsync.low_waters.fence is 'All transactions that drew an id below it have ended.';
 comment on column chatsync.low_waters.candidate is 'The fence as soon as none of the holders is open any more.';
 comment on column chatsync.low_waters.holders is 'Transactions that were open and had drawn an id.';

@@ -40,9 +40,7 @@ QUEUE_STATEMENTS = [
     Statement(
         "claim_from_lanes",
         "lane_turns_ready_idx",
-        QUEUE
-        | RANK
-        | {"p_is_suspect": ("boolean", "false"), "v_turns": ("integer", "16")},
+        QUEUE | RANK | {"p_is_suspect": ("boolean", "false"), "v_turns": ("integer", "16")},
         """
         select lane, from_id
         from chatsync.lane_turns
