@@ -72,7 +72,7 @@ def raise_low_waters(owner: SyncConnection) -> None:
 def touched(
     connection: SyncConnection, query: sql.SQL, parameters: list[object] | None = None
 ) -> int:
-    """The buffers that a statement, which is undone, reads or hits when nothing has to be planned."""
+    """The buffers that a statement, which is undone, touches when nothing has to be planned."""
     explained = sql.SQL("explain (analyze, buffers, format json) {}").format(query)
     plans: list[Any] = []
     for _ in range(5):
