@@ -76,6 +76,7 @@ def queue(keys: int) -> Callable[[Connection, int, Pace], Result]:
         enqueued = timed(lambda: enqueue(connection, numbers, keys), DRAINED // GROUP)
         claims: list[float] = []
         settlements: list[float] = []
+        before = touched(connection)
         while True:
             began = time.perf_counter()
             batch = claimed(connection, worker_id)
@@ -85,9 +86,11 @@ def queue(keys: int) -> Callable[[Connection, int, Pace], Result]:
             began = time.perf_counter()
             connection.execute(SETTLE, batch)
             settlements.append(time.perf_counter() - began)
+        buffers = touched(connection) - before
         idle = timed(lambda: claimed(connection, worker_id), IDLE_CLAIMS)
         return {
             "messages/s": DRAINED / (sum(claims) + sum(settlements)),
+            "buffers a message": buffers / DRAINED,
             **spread("claim", claims),
             **spread("settle", settlements),
             **spread("enqueue", enqueued),
@@ -104,9 +107,12 @@ def log(connection: Connection, churn: int, pace: Pace) -> Result:
         stamp(connection)
         pace.wait(GROUP)
     connection.execute(PUBLISH, [DRAINED])
+    before = touched(connection)
     spent = timed(lambda: stamp(connection), DRAINED // STAMPED)
+    buffers = touched(connection) - before
     return {
         "messages/s": DRAINED / sum(spent),
+        "buffers a message": buffers / DRAINED,
         **spread("stamp", spent),
         **spread("idle stamp", timed(lambda: stamp(connection), IDLE_CLAIMS)),
     }
@@ -177,6 +183,17 @@ def claimed(connection: Connection, worker_id: int) -> list[object]:
 
 def stamp(connection: Connection) -> None:
     connection.execute("call chatsync.stamp_and_ring(%s, 'bench')", [STAMPED])
+
+
+def touched(connection: Connection) -> int:
+    """The buffers that this database has used: the same on a machine that is busy."""
+    connection.execute("select pg_stat_force_next_flush()")
+    row = connection.execute(
+        "select blks_hit + blks_read from pg_stat_database where datname = current_database()"
+    ).fetchone()
+    assert row is not None
+    assert isinstance(row[0], int)
+    return row[0]
 
 
 def register(connection: Connection) -> int:
