@@ -29,6 +29,8 @@ comment on column chatsync.lane_turns.from_id is
 
 -- A turn is replaced by every settlement, and each of those that were stands in the unique index.
 alter table chatsync.queue_lanes add column life bigint not null default 0;
+comment on table chatsync.queue_lanes is
+  'Ordering keys that have work. Rows are made, locked and deleted; updated is only life, and seldom.';
 comment on column chatsync.queue_lanes.life is
   'Raised now and then while many rows are dead: its turns no longer stand beside all of those that were.';
 alter table chatsync.lane_turns add column life bigint not null default 0;
