@@ -3,15 +3,21 @@
 -- Called by claim(). Takes the turns of some free lanes and, in a later statement, up to p_limit of
 -- their first messages. Rows must be read in a newer snapshot than the turns: an older one may show
 -- messages as taken that the last holder has just released, and a later one would overtake them.
+-- No turn has a lower rank than p_from_rank; null: nobody knows.
 create or replace function chatsync.claim_from_lanes(
   p_queue text, p_worker_id bigint, p_lease_id bigint, p_limit integer, p_is_suspect boolean,
-  p_has_pauses boolean, p_has_limits boolean
+  p_has_pauses boolean, p_has_limits boolean, p_from_rank timestamp default null
 ) returns bigint[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
+-- A plan that was made while the tables were small is kept. To sort a lane would read all of it.
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 declare
   v_lanes text[];
+  v_from_ids bigint[];
   v_used text[];
   v_refused text[];
   v_found integer;
@@ -22,14 +28,15 @@ declare
   v_turns integer := case when p_is_suspect then 1 else 16 end;
 begin
   loop
-    select array_agg(t.lane order by t.position) into v_lanes
+    select array_agg(t.lane order by t.position), array_agg(t.from_id order by t.position)
+    into v_lanes, v_from_ids
     from (
-      select t.lane, row_number() over () as position
+      select t.lane, t.from_id, row_number() over () as position
       from (
-        select lane
+        select lane, from_id
         from chatsync.lane_turns
         where queue = p_queue and is_suspect = p_is_suspect and lease_id is null
-          and not is_parked and not is_waiting
+          and not is_parked and not is_waiting and rank >= coalesce(p_from_rank, '-infinity')
         order by rank, turn
         limit v_turns
         for update skip locked
@@ -51,17 +58,28 @@ begin
         continue;
       end if;
     end if;
+    if cardinality(v_lanes) < cardinality(v_from_ids) then
+      v_from_ids := '{}';
+    end if;
 
     with taken as materialized (
       select l.lane, l.position, m.id, m.must_wait
       from unnest(v_lanes) with ordinality as l (lane, position)
       cross join lateral (
+        select least(
+          coalesce(v_from_ids[l.position], 0),
+          (select min(e.id) from chatsync.late_entries e where e.lane = l.lane)) as from_id
+      ) as f
+      cross join lateral (
         select id,
           (status = 'retrying' and scheduled_at > chatsync.now())
             or (deaths > 0 and not p_is_suspect) as must_wait
         from chatsync.message_queue
-        where lane_key = l.lane and status in ('pending', 'retrying')
-        order by id
+        -- As one range, as in let_lanes_go().
+        where lane_key is not null and (lane_key, id) >= (l.lane, f.from_id)
+          and (lane_key, id) <= (l.lane, 9223372036854775807)
+          and status in ('pending', 'retrying')
+        order by lane_key, id
         limit p_limit - cardinality(v_claimed)
         for no key update
       ) as m
@@ -89,7 +107,7 @@ begin
     if v_ids is not null then
       v_claimed := v_claimed || v_ids;
       update chatsync.lane_turns set lease_id = p_lease_id, worker_id = p_worker_id
-      where lane = any (v_used);
+      where turn = any (chatsync.turns_of(v_used));
     end if;
     if cardinality(v_claimed) >= p_limit then
       exit;
@@ -105,68 +123,6 @@ begin
     end if;
     exit when p_is_suspect or v_found = 0;
     v_turns := least(v_turns * 2, p_limit);
-  end loop;
-  return v_claimed;
-end
-$$;
-
--- Called by claim() for messages without a key; p_claimed is what it has so far, for the limits.
-create or replace function chatsync.claim_keyless(
-  p_queue text, p_limit integer, p_is_suspect boolean, p_has_pauses boolean, p_has_limits boolean,
-  p_claimed bigint[]
-) returns bigint[]
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_ids bigint[];
-  v_claimed bigint[] := p_claimed;
-  v_left integer := p_limit;
-  v_look integer := p_limit;
-begin
-  loop
-    if p_is_suspect then
-      select array_agg(m.id) into v_ids
-      from (
-        select id
-        from chatsync.message_queue
-        where queue = p_queue and ordering_key is null and status = 'pending' and deaths > 0
-        order by id
-        limit 1
-        for no key update skip locked
-      ) as m;
-    else
-      select array_agg(m.id order by m.position) into v_ids
-      from (
-        select m.id, row_number() over () as position
-        from (
-          select id
-          from chatsync.message_queue
-          -- Its own locks are none that a transaction skips.
-          where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
-            and id <> all (v_claimed)
-          order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds', id
-          limit v_look
-          for no key update skip locked
-        ) as m
-      ) as m;
-    end if;
-    exit when v_ids is null;
-    if p_has_pauses then
-      v_ids := chatsync.park_messages(p_queue, v_ids);
-    end if;
-    if p_has_limits and v_ids is not null then
-      v_ids := chatsync.fit_messages(p_queue, v_ids, v_left, v_claimed);
-    end if;
-    if v_ids is null then
-      -- As with lanes: what has to be parked is walked once.
-      v_look := 1000;
-      continue;
-    end if;
-    v_claimed := v_claimed || v_ids[:v_left];
-    v_left := p_limit - cardinality(v_claimed) + cardinality(p_claimed);
-    v_look := v_left;
-    exit when v_left = 0 or p_is_suspect or not (p_has_pauses or p_has_limits);
   end loop;
   return v_claimed;
 end
@@ -192,11 +148,12 @@ begin
   if cardinality(v_ids) = 0 then
     if p_has.lanes then
       v_ids := chatsync.claim_from_lanes(
-        p_queue, p_worker_id, p_lease_id, p_limit, false, p_has.pauses, p_has.limits);
+        p_queue, p_worker_id, p_lease_id, p_limit, false, p_has.pauses, p_has.limits, p_has.turn_rank);
     end if;
     if cardinality(v_ids) < p_limit and p_has.keyless then
       v_ids := chatsync.claim_keyless(
-        p_queue, p_limit - cardinality(v_ids), false, p_has.pauses, p_has.limits, v_ids);
+        p_queue, p_limit - cardinality(v_ids), false, p_has.pauses, p_has.limits, v_ids,
+        p_has.message_rank);
     end if;
   end if;
   return v_ids;
@@ -210,6 +167,9 @@ returns setof chatsync.message_queue
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
+set jit = off
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 declare
   v_lease_id bigint;
@@ -269,8 +229,7 @@ end
 $$;
 
 grant execute on function
-  chatsync.claim_from_lanes(text, bigint, bigint, integer, boolean, boolean, boolean),
-  chatsync.claim_keyless(text, integer, boolean, boolean, boolean, bigint[]),
+  chatsync.claim_from_lanes(text, bigint, bigint, integer, boolean, boolean, boolean, timestamp),
   chatsync.claim_any(text, bigint, bigint, integer, record),
   chatsync.claim(text, bigint, integer)
 to chatsync_worker;

@@ -1,17 +1,23 @@
 -- What is there to be done, now and later: when that is, and how it gets in line.
 
--- Called by claim(). What a queue has to be done now, by kind; each is one probe of an index.
+-- Called by claim(). What a queue has to be done now, by kind, and the lowest ranks of what can
+-- run; each is one probe of an index.
 create or replace function chatsync.look_for_work(
   p_queue text, out due boolean, out suspect_lanes boolean, out suspects boolean, out lanes boolean,
-  out keyless boolean, out limits boolean, out pauses boolean, out ended_pauses boolean,
-  out is_stopped boolean
+  out keyless boolean, out turn_rank timestamp, out message_rank timestamp, out limits boolean,
+  out pauses boolean, out ended_pauses boolean, out is_stopped boolean
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set jit = off
 set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
+declare
+  v_began_at timestamptz := clock_timestamp();
+  v_front record;
 begin
+  select * into v_front from chatsync.remembered_front(p_queue);
   select
     exists (
       select from chatsync.message_queue
@@ -29,20 +35,34 @@ begin
     exists (
       select from chatsync.message_queue
       where queue = p_queue and ordering_key is null and status = 'pending' and deaths > 0),
-    exists (
-      select from chatsync.lane_turns
+    (
+      select rank from chatsync.lane_turns
       where queue = p_queue and not is_suspect and lease_id is null and not is_parked
-        and not is_waiting),
-    exists (
-      select from chatsync.message_queue
-      where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0),
+        and not is_waiting and rank >= coalesce(v_front.turn_rank, '-infinity')
+      order by rank
+      limit 1),
+    (
+      select (scheduled_at at time zone 'UTC') - priority * interval '10 seconds'
+      from chatsync.message_queue
+      where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
+        and (scheduled_at at time zone 'UTC') - priority * interval '10 seconds'
+          >= coalesce(v_front.message_rank, '-infinity')
+      order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds'
+      limit 1),
     exists (select from chatsync.queue_limits where queue = p_queue and kind <> 'depth'),
     count(*) > 0,
     coalesce(bool_or(p.paused_until <= chatsync.now()), false),
     coalesce(bool_or(p.tenant_id is null and p.paused_until > chatsync.now() is not false), false)
-  into due, suspect_lanes, suspects, lanes, keyless, limits, pauses, ended_pauses, is_stopped
+  into due, suspect_lanes, suspects, turn_rank, message_rank, limits, pauses, ended_pauses, is_stopped
   from chatsync.queue_pauses p
   where p.queue = p_queue;
+  lanes := turn_rank is not null;
+  keyless := message_rank is not null;
+  -- Where there are limits, each claim may bring back what is older than the front.
+  if not limits then
+    perform chatsync.remember_front(
+      p_queue, turn_rank, message_rank, v_began_at, v_front.message_rank is null);
+  end if;
 end
 $$;
 
@@ -51,6 +71,8 @@ $$;
 create or replace function chatsync.promote(p_queue text) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set jit = off
+set enable_seqscan = off
 as $$
 declare
   v_due bigint[];

@@ -55,10 +55,14 @@ set search_path = pg_catalog, pg_temp
 set jit = off
 -- A backlog is read from its beginning by the index, not as a whole.
 set enable_seqscan = off
+set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_heads jsonb;
+  v_low bigint;
+  v_ids bigint[];
+  v_tenants text[];
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'stamping needs READ COMMITTED, not %', current_setting('transaction_isolation')
@@ -68,47 +72,44 @@ begin
     return null;
   end if;
   perform chatsync.open_epochs_if_moved();
-  loop
-    -- A new statement: its snapshot sees the head that the last holder of the lock committed.
-    with taken as (
-      delete from chatsync.outbox
-      -- Only where there is a stream; where there is none, one is made for the next turn.
-      -- An array, and not a join: the outbox is empty whenever statistics look at it.
-      where id = any (array(
-        select o.id
-        from chatsync.outbox o
-        where exists (select from chatsync.streams s where s.tenant_id = o.tenant_id)
-        order by o.id
-        limit p_limit))
-      returning *
-    ),
-    counted as (
-      select tenant_id, count(*) as events from taken group by tenant_id
-    ),
-    raised as (
-      update chatsync.streams s set head = s.head + c.events
-      from counted c
-      where s.tenant_id = c.tenant_id
-      returning s.tenant_id, s.head, s.head - c.events as previous_head
-    ),
-    stamped as (
-      insert into chatsync.event_log (
-        tenant_id, seq, topics, type, data, correlation_id, created_at, stamped_at)
-      select t.tenant_id,
-        r.previous_head + row_number() over (partition by t.tenant_id order by t.id),
-        t.topics, t.type, t.data, t.correlation_id, t.created_at, statement_timestamp()
-      from taken t
-      join raised r on r.tenant_id = t.tenant_id
-    )
-    select jsonb_object_agg(tenant_id, head) into v_heads from raised;
-    exit when v_heads is not null;
-    -- A tenant has its stream from its beginning; what was made by hand may lack one.
-    insert into chatsync.streams (tenant_id)
-    select distinct o.tenant_id from chatsync.outbox o
-    where not exists (select from chatsync.streams s where s.tenant_id = o.tenant_id)
-    on conflict (tenant_id) do nothing;
-    exit when not found;
-  end loop;
+  perform chatsync.raise_low_water('outbox');
+  v_low := chatsync.low_water('outbox');
+  -- A new statement: its snapshot sees what the last holder of the lock committed.
+  select array_agg(o.id), array_agg(distinct o.tenant_id) into v_ids, v_tenants
+  from (select id, tenant_id from chatsync.outbox where id >= v_low order by id limit p_limit) as o;
+  if v_ids is null then
+    return '{}';
+  end if;
+  -- A tenant has its stream from its beginning; what was made by hand may lack one. Asked by tenant and
+  -- not by event: of a row that is updated by each stamp, many versions may have to be walked over.
+  insert into chatsync.streams (tenant_id)
+  select t.tenant_id
+  from unnest(v_tenants) as t (tenant_id)
+  where not exists (select from chatsync.streams s where s.tenant_id = t.tenant_id)
+  on conflict (tenant_id) do nothing;
+  with taken as (
+    delete from chatsync.outbox where id = any (v_ids)
+    returning *
+  ),
+  counted as (
+    select tenant_id, count(*) as events from taken group by tenant_id
+  ),
+  raised as (
+    update chatsync.streams s set head = s.head + c.events
+    from counted c
+    where s.tenant_id = c.tenant_id
+    returning s.tenant_id, s.head, s.head - c.events as previous_head
+  ),
+  stamped as (
+    insert into chatsync.event_log (
+      tenant_id, seq, topics, type, data, correlation_id, created_at, stamped_at)
+    select t.tenant_id,
+      r.previous_head + row_number() over (partition by t.tenant_id order by t.id),
+      t.topics, t.type, t.data, t.correlation_id, t.created_at, statement_timestamp()
+    from taken t
+    join raised r on r.tenant_id = t.tenant_id
+  )
+  select jsonb_object_agg(tenant_id, head) into v_heads from raised;
   return coalesce(v_heads, '{}');
 end
 $$;
@@ -117,8 +118,11 @@ $$;
 create or replace function chatsync.outbox_waiting() returns boolean
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
-  select exists (select from chatsync.outbox)
+  select exists (select from chatsync.outbox where id >= (select chatsync.low_water('outbox')))
 $$;
 
 -- Where the logs of some tenants begin and end; a tenant without events has none yet.

@@ -13,6 +13,8 @@ create or replace function chatsync.settle(
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
+set jit = off
+set enable_seqscan = off
 as $$
 declare
   v_is_archived boolean := false;
@@ -71,6 +73,8 @@ create or replace function chatsync.settle_some(
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
+set jit = off
+set enable_seqscan = off
 as $$
 begin
   perform chatsync.settle(p_lease_id, p_done, p_failed, p_untouched, p_is_part => true);
@@ -170,6 +174,8 @@ create or replace function chatsync.release(p_lease_id bigint) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
+set jit = off
+set enable_seqscan = off
 as $$
 begin
   update chatsync.message_queue

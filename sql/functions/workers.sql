@@ -52,8 +52,11 @@ create or replace function chatsync.reap() returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
+set jit = off
+set enable_seqscan = off
 as $$
 declare
+  v_low bigint := chatsync.low_water('leases');
   v_dead bigint[];
   v_killed bigint[];
   v_held bigint[];
@@ -76,9 +79,9 @@ begin
   -- A claim that was under way when its worker was taken for dead is committed under an id that is
   -- gone: nobody will ever settle it.
   v_dead := v_dead || array(
-    select worker_id from chatsync.message_queue where lease_id is not null
+    select worker_id from chatsync.message_queue where lease_id >= v_low
     union
-    select worker_id from chatsync.lane_turns where lease_id is not null
+    select worker_id from chatsync.lane_turns where lease_id >= v_low
     except
     select worker_id from chatsync.workers);
   if cardinality(v_dead) = 0 then

@@ -9,6 +9,7 @@ BUCKET = {
     "b.room": ("bigint", "10"),
     "v_most": ("bigint", "100"),
 }
+RANK = {"p_from_rank": ("timestamp", "'2026-01-01'")}
 TENANT = {"p_tenant_id": ("text", "'t1'")}
 
 QUEUE_STATEMENTS = [
@@ -99,12 +100,12 @@ QUEUE_STATEMENTS = [
     Statement(
         "claim_from_lanes",
         "lane_turns_ready_idx",
-        QUEUE | {"p_is_suspect": ("boolean", "false"), "v_turns": ("integer", "16")},
+        QUEUE | RANK | {"p_is_suspect": ("boolean", "false"), "v_turns": ("integer", "16")},
         """
-        select lane
+        select lane, from_id
         from chatsync.lane_turns
         where queue = p_queue and is_suspect = p_is_suspect and lease_id is null
-          and not is_parked and not is_waiting
+          and not is_parked and not is_waiting and rank >= coalesce(p_from_rank, '-infinity')
         order by rank, turn
         limit v_turns
         for update skip locked
@@ -115,6 +116,7 @@ QUEUE_STATEMENTS = [
         "message_queue_lane_idx",
         {
             "v_lanes": ("text[]", "array['outbound/t1/1', 'outbound/t1/2']"),
+            "v_from_ids": ("bigint[]", "array[1, 2]"),
             "v_claimed": ("bigint[]", "'{}'"),
             "p_limit": ("integer", "100"),
             "p_is_suspect": ("boolean", "false"),
@@ -123,12 +125,20 @@ QUEUE_STATEMENTS = [
         select l.lane, l.position, m.id, m.must_wait
         from unnest(v_lanes) with ordinality as l (lane, position)
         cross join lateral (
+          select least(
+            coalesce(v_from_ids[l.position], 0),
+            (select min(e.id) from chatsync.late_entries e where e.lane = l.lane)) as from_id
+        ) as f
+        cross join lateral (
           select id,
             (status = 'retrying' and scheduled_at > chatsync.now())
               or (deaths > 0 and not p_is_suspect) as must_wait
           from chatsync.message_queue
-          where lane_key = l.lane and status in ('pending', 'retrying')
-          order by id
+          -- As one range, as in let_lanes_go().
+          where lane_key is not null and (lane_key, id) >= (l.lane, f.from_id)
+            and (lane_key, id) <= (l.lane, 9223372036854775807)
+            and status in ('pending', 'retrying')
+          order by lane_key, id
           limit p_limit - cardinality(v_claimed)
           for no key update
         ) as m
@@ -138,13 +148,15 @@ QUEUE_STATEMENTS = [
     Statement(
         "claim_keyless",
         "message_queue_ready_idx",
-        QUEUE | {"v_look": ("integer", "100"), "v_claimed": ("bigint[]", "'{}'")},
+        QUEUE | RANK | {"v_look": ("integer", "100"), "v_claimed": ("bigint[]", "'{}'")},
         """
         select id
         from chatsync.message_queue
         -- Its own locks are none that a transaction skips.
         where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
           and id <> all (v_claimed)
+          and (scheduled_at at time zone 'UTC') - priority * interval '10 seconds'
+            >= coalesce(p_from_rank, '-infinity')
         order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds', id
         limit v_look
         for no key update skip locked
@@ -214,15 +226,18 @@ QUEUE_STATEMENTS = [
     Statement(
         "let_lanes_go",
         "message_queue_lane_idx",
-        {"l.lane": ("text", "'outbound/t1/1'")},
+        {"l.lane": ("text", "'outbound/t1/1'"), "f.from_id": ("bigint", "0")},
         """
         select m.id, m.priority, m.status, m.scheduled_at, m.deaths
         from chatsync.message_queue m
-        where m.lane_key = l.lane
-        order by m.id
+        -- As one range: an equality and a bound on ids would do for the primary key as well.
+        where m.lane_key is not null and (m.lane_key, m.id) >= (l.lane, f.from_id)
+          and (m.lane_key, m.id) <= (l.lane, 9223372036854775807)
+        order by m.lane_key, m.id
         limit 1
         """,
     ),
+    Statement("low_water", "low_waters_pkey", {"p_name": ("text", "'messages'")}),
     Statement(
         "enqueue",
         "message_queue_dedupe_idx",

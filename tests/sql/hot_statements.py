@@ -16,13 +16,9 @@ STATEMENTS = [
     Statement(
         "stamp",
         "outbox_pkey",
-        {"p_limit": ("integer", "100")},
+        {"p_limit": ("integer", "100"), "v_low": ("bigint", "0")},
         """
-        select o.id
-        from chatsync.outbox o
-        where exists (select from chatsync.streams s where s.tenant_id = o.tenant_id)
-        order by o.id
-        limit p_limit
+        select id, tenant_id from chatsync.outbox where id >= v_low order by id limit p_limit
         """,
         role="chatsync_owner",
     ),

@@ -75,6 +75,8 @@ insert into chatsync.message_archive (
 insert into chatsync.outbox (tenant_id, topics, type, data)
   select 't' || 1 + n % 2, array['x'], 'x', '{}' from generate_series(1, 8000) as n;
 select chatsync.stamp(4000);
+insert into chatsync.low_waters (name, low, fence, candidate, holders, raised_at)
+  select 'messages', 0, 0, 0, '{}', now() from generate_series(1, 4000);
 """
 
 

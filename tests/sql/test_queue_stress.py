@@ -140,6 +140,8 @@ def test_every_message_is_done_once_and_in_order_whatever_becomes_of_workers(
     assert sum(worker.failures for worker in workers) > 0
     assert sum(worker.released for worker in workers) > 0
     owner.execute("set role chatsync_owner")
+    # With thousands of dead rows emptied lanes are left to it.
+    owner.execute("select chatsync.sweep_lanes()")
     for table in ("failed_messages", "message_queue", "queue_lanes", "lane_turns"):
         assert count(owner, table) == 0, table
 

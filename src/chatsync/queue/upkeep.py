@@ -15,6 +15,8 @@ from chatsync.telemetry import metrics
 
 REAP_SECONDS = 1.0  # A dead process's work is to be taken over within two.
 SWEEP_SECONDS = 10.0
+# A sweep looks at all lanes from their beginnings, also where many rows are dead.
+SWEEP_SHARE = 50
 RETAIN_SECONDS = 3600.0
 # A process often begins with a burst, into tables that were empty when the planner looked.
 EAGER_SECONDS = 60.0
@@ -39,12 +41,14 @@ class Upkeep:
         while True:
             now = time.monotonic()
             try:
+                await self._raise_low_waters()
                 await self._reap()
                 if now >= sweep_at or now < began_at + EAGER_SECONDS:
                     await self._database.fetch_value("select chatsync.refresh_statistics()")
                 if now >= sweep_at:
                     await self._sweep()
-                    sweep_at = now + SWEEP_SECONDS
+                    took = time.monotonic() - now
+                    sweep_at = now + max(SWEEP_SECONDS, SWEEP_SHARE * took)
                 if now >= expire_at:
                     is_more = await self._expire()
                     expire_at = now if is_more else now + RETAIN_SECONDS
@@ -55,6 +59,10 @@ class Upkeep:
             except (DatabaseUnavailable, psycopg.Error) as error:
                 log.warning("upkeep_failed", error=repr(error))
             await asyncio.sleep(REAP_SECONDS)
+
+    async def _raise_low_waters(self) -> None:
+        for name in ("messages", "leases"):
+            await self._database.fetch_value("select chatsync.raise_low_water(%s)", [name])
 
     async def _reap(self) -> None:
         freed = await self._database.fetch_value("select chatsync.reap()")
