@@ -3,12 +3,14 @@ from itertools import pairwise
 import pytest
 
 from chatsync.errors import RateLimited, Unavailable
-from chatsync.gateway.hub import Hub
+from chatsync.gateway.hub import Hub, Transport
 from chatsync.model import Claims
 
 
 class Listener:
     """Something that the hub knows, noting what it was told."""
+
+    transport: Transport = "websocket"
 
     def __init__(self) -> None:
         self.wakes = 0

@@ -28,7 +28,10 @@ from chatsync.gateway.http.conversations import Conversations
 from chatsync.gateway.http.events import Events
 from chatsync.gateway.http.health import Health
 from chatsync.gateway.http.problems import Problems, classified, correlation_id, problem
+from chatsync.gateway.http.publishing import Publishing
+from chatsync.gateway.http.stream import EventStream
 from chatsync.gateway.http.sync import Sync
+from chatsync.gateway.http.ticket import Ticket
 from chatsync.gateway.http.webhooks.adoption import Adopt
 from chatsync.gateway.http.webhooks.evolution import EvolutionWebhook
 from chatsync.gateway.http.webhooks.receiving import Endpoint, Webhooks
@@ -97,6 +100,7 @@ def create(
         exception_handlers={HTTPException: _http_exception, ChatsyncError: _error},
     )
     application.state.hub = parts.hub
+    application.state.feed = parts.feed
     return application
 
 
@@ -161,10 +165,25 @@ def _routes(
         Route("/api/conversations/{id}", conversations.get),
         Route("/api/conversations/{id}/messages", conversations.messages),
         Route("/api/sync", Sync(parts.database, authenticator).get),
-        Route("/api/events", Events(parts.database, authenticator, parts.feed, parts.hub).get),
+        *_event_routes(parts, shared),
         Route("/livez", health.live),
         Route("/readyz", health.ready),
         Route("/metrics", health.metrics),
+    ]
+
+
+def _event_routes(parts: _Parts, shared: Shared) -> list[Route]:
+    poll = Events(parts.database, shared.authenticator, parts.feed, parts.hub)
+    publishing = Publishing(parts.database, shared.authenticator, parts.stamper)
+    ticket = Ticket(parts.database, shared.authenticator)
+    stream = Route("/api/events/stream", EventStream(shared).get)
+    # Starlette would answer a HEAD with a stream that never ends.
+    stream.methods = {"GET"}
+    return [
+        Route("/api/events", poll.get),
+        Route("/api/events", publishing.post, methods=["POST"]),
+        stream,
+        Route("/api/ticket", ticket.post, methods=["POST"]),
     ]
 
 

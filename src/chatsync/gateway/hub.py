@@ -1,15 +1,20 @@
 """Which sessions live in this process, and who is to be woken. No sockets, no awaits."""
 
 from collections import Counter
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from chatsync.errors import RateLimited, Unavailable
 from chatsync.model import Claims
 from chatsync.telemetry import metrics
 
+Transport: TypeAlias = Literal["websocket", "stream"]
+
 
 class Member(Protocol):
     """What the hub knows of a session's driver."""
+
+    @property
+    def transport(self) -> Transport: ...
 
     def wake(self) -> None: ...
 
@@ -54,7 +59,7 @@ class Hub:
             raise RateLimited(f"more than {self._sessions_per_user} sessions of one user")
         self._by_user[user] += 1
         self.watch(member, claims.tenant_id)
-        metrics.SESSIONS.inc()
+        metrics.SESSIONS.labels(member.transport).inc()
 
     def leave(self, member: Member, claims: Claims | None) -> None:
         self._everyone.discard(member)
@@ -65,7 +70,7 @@ class Hub:
         self._by_user[user] -= 1
         if self._by_user[user] <= 0:
             del self._by_user[user]
-        metrics.SESSIONS.dec()
+        metrics.SESSIONS.labels(member.transport).dec()
 
     def watch(self, member: Member, tenant_id: str) -> None:
         """Have a member woken that is no session, until `unwatch`."""

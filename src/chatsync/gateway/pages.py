@@ -1,0 +1,34 @@
+"""Brings a session on in its tenant's log, a page at a time, whatever carries its frames away."""
+
+from chatsync.events.feed import EpochChanged, Feed, TenantFeed, Trimmed
+from chatsync.gateway.resume import locate
+from chatsync.gateway.session import Session
+from chatsync.telemetry import metrics
+
+PAGE = 100
+
+
+async def deliver_page(feed: Feed, tenant: TenantFeed, session: Session) -> bool:
+    """Give an open session what comes next; false when it has all there is.
+
+    What cannot be given completely becomes a reset. Raises DatabaseUnavailable.
+    """
+    if session.reading.epoch != tenant.epoch:
+        session.reset(await locate(feed, tenant, session.reading.cursor))
+    position = session.reading.position
+    if position >= tenant.head:
+        return False
+    try:
+        found = await feed.page(tenant, position, PAGE)
+    except (Trimmed, EpochChanged):
+        await feed.refresh(tenant)
+        start = await locate(feed, tenant, session.reading.cursor)
+        if start.reason is not None:
+            session.reset(start)
+        return True
+    # A sync may have moved the position while the log was read.
+    if found and session.reading.position == position:
+        before = session.reading.events_written
+        session.deliver(found, found[-1].seq, tenant.frames)
+        metrics.EVENTS_DELIVERED.inc(session.reading.events_written - before)
+    return True
