@@ -10,13 +10,17 @@ from chatsync.telemetry import metrics
 Transport: TypeAlias = Literal["websocket", "stream"]
 
 
-class Member(Protocol):
+class Watcher(Protocol):
+    """What wants to know that a tenant's log grew."""
+
+    def wake(self) -> None: ...
+
+
+class Member(Watcher, Protocol):
     """What the hub knows of a session's driver."""
 
     @property
     def transport(self) -> Transport: ...
-
-    def wake(self) -> None: ...
 
     def drain(self, retry_ms: tuple[int, int]) -> None: ...
 
@@ -29,7 +33,7 @@ class Hub:
         self._sessions_per_user = sessions_per_user
         self._max_unauthenticated = unauthenticated
         self._everyone: set[Member] = set()
-        self._by_tenant: dict[str, set[Member]] = {}
+        self._by_tenant: dict[str, set[Watcher]] = {}
         self._by_user: Counter[tuple[str, str]] = Counter()
         self._unauthenticated: Counter[str] = Counter()
         self.is_draining = False
@@ -72,14 +76,14 @@ class Hub:
             del self._by_user[user]
         metrics.SESSIONS.labels(member.transport).dec()
 
-    def watch(self, member: Member, tenant_id: str) -> None:
-        """Have a member woken that is no session, until `unwatch`."""
-        self._by_tenant.setdefault(tenant_id, set()).add(member)
+    def watch(self, watcher: Watcher, tenant_id: str) -> None:
+        """Have somebody woken that may be no session, until `unwatch`."""
+        self._by_tenant.setdefault(tenant_id, set()).add(watcher)
 
-    def unwatch(self, member: Member, tenant_id: str) -> None:
-        members = self._by_tenant.get(tenant_id, set())
-        members.discard(member)
-        if not members:
+    def unwatch(self, watcher: Watcher, tenant_id: str) -> None:
+        watchers = self._by_tenant.get(tenant_id, set())
+        watchers.discard(watcher)
+        if not watchers:
             self._by_tenant.pop(tenant_id, None)
 
     def wake(self, tenant_id: str) -> None:
@@ -93,3 +97,6 @@ class Hub:
         for number, member in enumerate(members):
             start = spread_ms * number // max(1, len(members))
             member.drain((start, start + 1000))
+        # Who waits without a session answers now, and finds another gateway by itself.
+        for tenant_id in list(self._by_tenant):
+            self.wake(tenant_id)

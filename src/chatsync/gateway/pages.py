@@ -1,11 +1,17 @@
 """Brings a session on in its tenant's log, a page at a time, whatever carries its frames away."""
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 from chatsync.events.feed import EpochChanged, Feed, TenantFeed, Trimmed
 from chatsync.gateway.resume import locate
 from chatsync.gateway.session import Session
+from chatsync.model import Event
 from chatsync.telemetry import metrics
 
 PAGE = 100
+# What a client that does not read holds is a frame or two: bounded in bytes, too.
+PAGE_BYTES = 262_144
 
 
 async def deliver_page(feed: Feed, tenant: TenantFeed, session: Session) -> bool:
@@ -28,7 +34,15 @@ async def deliver_page(feed: Feed, tenant: TenantFeed, session: Session) -> bool
         return True
     # A sync may have moved the position while the log was read.
     if found and session.reading.position == position:
+        found = _first_bytes(found)
         before = session.reading.events_written
         session.deliver(found, found[-1].seq, tenant.frames)
         metrics.EVENTS_DELIVERED.inc(session.reading.events_written - before)
     return True
+
+
+def _first_bytes(found: Sequence[Event]) -> Sequence[Event]:
+    """As many events as PAGE_BYTES hold, and one at least."""
+    sizes = accumulate(len(event.encoded) for event in found)
+    fitting = sum(1 for size in sizes if size <= PAGE_BYTES)
+    return found if fitting == len(found) else found[: max(1, fitting)]

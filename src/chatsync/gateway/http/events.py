@@ -30,10 +30,6 @@ class _Waiter:
     def wake(self) -> None:
         self.woken.set()
 
-    def drain(self, retry_ms: tuple[int, int]) -> None:
-        del retry_ms  # A poll ends soon by itself, and its client may ask any gateway.
-        self.woken.set()
-
 
 class Events:
     """The endpoint /api/events."""

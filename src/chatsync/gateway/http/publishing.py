@@ -29,6 +29,7 @@ OWN_TYPES = frozenset({
     "message", "conversation", "contact", "connection", "qrcode", "presence", "typing",
 })  # fmt: skip
 _TYPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}", re.ASCII)
+_TOPIC = re.compile(r"[a-z][a-z0-9_-]{0,62}:.+", re.ASCII | re.DOTALL)
 # Which field breaks a rule of the outbox.
 _FIELDS = {
     "topics_are_few": "topics",
@@ -105,6 +106,8 @@ def _parsed(body: bytes, claims: Claims) -> _Event:
     topics = list(dict.fromkeys(full_topic(topic, claims) for topic in named))
     if len(topics) > MAX_TOPICS:
         raise Invalid(f"topics: more than {MAX_TOPICS}")
+    if any(_TOPIC.fullmatch(topic) is None for topic in topics):
+        raise Invalid("topics must have the form name:id")
     return _Event(topics, _type(document.get("type")), _data(document.get("data")))
 
 
