@@ -35,7 +35,7 @@ HIGH_WATER_BYTES = 65_536
 EVENT_BYTES = 60_000
 
 
-BAD: list[tuple[dict[str, str], dict[str, str], int, str]] = [
+BAD: list[tuple[dict[str, Any], dict[str, str], int, str]] = [
     ({"cursor": "x"}, {}, 400, "bad_cursor"),
     ({"cursor": "abc.-1"}, {}, 400, "bad_cursor"),
     ({"cursor": "abc.1\n"}, {}, 400, "bad_cursor"),
