@@ -179,3 +179,4 @@ async def test_no_other_method_is_known(gateway: Gateway) -> None:
     for method in ("PUT", "DELETE", "PATCH"):
         answer = await gateway.http.request(method, "/api/events")
         assert answer.status_code == 405
+        assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}

@@ -3,10 +3,11 @@
 `create` may be called by uvicorn in each of its worker processes.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -47,6 +48,8 @@ from chatsync.settings import Settings
 from chatsync.supervision import running
 from chatsync.telemetry import logs
 from chatsync.telemetry.health import Check
+
+Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +183,19 @@ def _event_routes(parts: _Parts, shared: Shared) -> list[Route]:
     # Starlette would answer a HEAD with a stream that never ends.
     stream.methods = {"GET"}
     return [
-        Route("/api/events", poll.get),
-        Route("/api/events", publishing.post, methods=["POST"]),
+        Route("/api/events", _got_or_posted(poll.get, publishing.post), methods=["GET", "POST"]),
         stream,
         Route("/api/ticket", ticket.post, methods=["POST"]),
     ]
+
+
+def _got_or_posted(got: Answer, posted: Answer) -> Answer:
+    """One route for both, so that the answer to any other method names both."""
+
+    async def answer(request: Request) -> Response:
+        return await (posted if request.method == "POST" else got)(request)
+
+    return answer
 
 
 def _limits(settings: Settings) -> Limits:
