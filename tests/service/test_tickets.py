@@ -3,11 +3,12 @@
 import asyncio
 from datetime import UTC, datetime
 
+import psycopg
 import pytest
 
 from conftest import SyncConnection
 from service.harness import Gateway, create_inbox, running_gateway, settings_for, token
-from service.streams import asking, publish, stream, ticket
+from service.streams import asking, publish, stream, ticket, until
 
 pytestmark = pytest.mark.usefixtures("clean_logs")
 
@@ -37,17 +38,32 @@ async def test_a_ticket_says_when_it_runs_out(gateway: Gateway) -> None:
 
 
 async def test_of_many_uses_at_once_on_two_gateways_one_succeeds(
-    database_url: str, inbox_id: int
+    database_url: str, inbox_id: int, owner: SyncConnection
 ) -> None:
     settings = settings_for(database_url)
     async with (
         running_gateway(settings) as one,
         running_gateway(settings, with_worker=False) as two,
     ):
-        for _ in range(10):
-            given = await ticket(one)
-            answers = await asyncio.gather(*(used(at, given) for at in (one, two) * 4))
-            assert sorted(answers) == [(200, "u1")] + [(401, "unauthorized")] * 7
+        given = await ticket(one)
+        with owner.transaction():
+            # Nobody gets past the ticket before all of them have reached it.
+            owner.execute("select from chatsync.tickets for update")
+            using = [asyncio.create_task(used(at, given)) for at in (one, two) * 4]
+            with psycopg.connect(database_url, autocommit=True) as login:
+                await until(lambda: waiting(login) == 8, "the crowd")
+        answers = await asyncio.gather(*using)
+
+    assert sorted(answers) == [(200, "u1")] + [(401, "unauthorized")] * 7
+
+
+def waiting(login: SyncConnection) -> object:
+    row = login.execute(
+        "select count(*) from pg_stat_activity"
+        " where datname = current_database() and wait_event_type = 'Lock'"
+    ).fetchone()
+    assert row is not None
+    return row[0]
 
 
 async def test_a_ticket_is_good_on_another_gateway(database_url: str, inbox_id: int) -> None:

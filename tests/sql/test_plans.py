@@ -65,6 +65,9 @@ insert into chatsync.failed_messages (
   select 'inbound', 't1', 'c' || n, 'x', 'x' from generate_series(1, 4000) as n;
 insert into chatsync.outbox (tenant_id, topics, type, data)
   select 't' || 1 + n % 2, array['x'], 'x', '{}' from generate_series(1, 8000) as n;
+insert into chatsync.tickets (ticket_hash, tenant_id, user_id, claims, expires_at)
+  select sha256(n::text::bytea), 't' || 1 + n % 2, n / 4, '{}', now() + (n - 500) * interval '1 s'
+  from generate_series(1, 4000) as n;
 select chatsync.stamp(4000);
 """
 
