@@ -174,9 +174,13 @@ async def test_streams_count_as_sessions(database_url: str, inbox_id: int) -> No
             async with stream(gateway, token("u2")), asking(gateway, jwt=token("u3")) as full:
                 assert (full.status, (await full.body())["code"]) == (503, "unavailable")
                 assert int(full.headers["retry-after"]) >= 1
-                assert await sessions(gateway) == {"stream": 2.0, "websocket": 1.0}
+                during = await sessions(gateway)
         await until_left(gateway)
-        assert await sessions(gateway) == {"stream": 0.0, "websocket": 0.0}
+        after = await sessions(gateway)
+
+    # Other gateways of this process may count as well.
+    assert during["stream"] - after["stream"] == 2
+    assert during["websocket"] - after["websocket"] == 1
 
 
 async def sessions(gateway: Gateway) -> dict[str, float]:

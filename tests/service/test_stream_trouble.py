@@ -251,7 +251,10 @@ async def test_a_process_that_is_told_to_stop_ends_its_streams_and_itself(
     port = free_port()
     log = tmp_path / "log"
     with process("serve", "--port", str(port), database_url=database_url, log=log) as serving:
-        async with elsewhere(port) as gateway, stream(gateway) as listener:
+        async with (
+            elsewhere(port) as gateway,
+            stream(gateway, is_anonymous=True, ticket=(given := await ticket(gateway))) as listener,
+        ):
             await listener.next("connected")
             began_at = time.monotonic()
             serving.kill(15)
@@ -261,3 +264,4 @@ async def test_a_process_that_is_told_to_stop_ends_its_streams_and_itself(
 
     assert closing["code"] == 4100
     assert "Traceback" not in log.read_text()
+    assert given not in log.read_text()

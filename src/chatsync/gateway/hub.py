@@ -43,8 +43,7 @@ class Hub:
 
     def greet(self, member: Member, address: str) -> None:
         """Admit a socket that has not said who it is. Raises Unavailable or RateLimited."""
-        if self.is_draining or len(self._everyone) >= self._max_sessions:
-            raise Unavailable("no room for another session", retry_after_ms=5000)
+        self._check_room()
         if self._unauthenticated[address] >= self._max_unauthenticated:
             raise RateLimited("too many sockets without a token", retry_after_ms=5000)
         self._everyone.add(member)
@@ -55,6 +54,12 @@ class Hub:
         self._unauthenticated[address] -= 1
         if self._unauthenticated[address] <= 0:
             del self._unauthenticated[address]
+
+    def admit(self, member: Member, claims: Claims) -> None:
+        """Greet and join somebody who came with a token. Raises Unavailable or RateLimited."""
+        self._check_room()
+        self.join(member, claims)
+        self._everyone.add(member)
 
     def join(self, member: Member, claims: Claims) -> None:
         """Admit a session. Raises RateLimited when its user has too many."""
@@ -100,3 +105,7 @@ class Hub:
         # Who waits without a session answers now, and finds another gateway by itself.
         for tenant_id in list(self._by_tenant):
             self.wake(tenant_id)
+
+    def _check_room(self) -> None:
+        if self.is_draining or len(self._everyone) >= self._max_sessions:
+            raise Unavailable("no room for another session", retry_after_ms=5000)

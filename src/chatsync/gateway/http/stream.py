@@ -16,7 +16,7 @@ import structlog
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
-from chatsync.errors import DatabaseUnavailable, RateLimited
+from chatsync.errors import DatabaseUnavailable
 from chatsync.events.feed import TenantFeed
 from chatsync.gateway import auth, tickets
 from chatsync.gateway.effects import Close, Write
@@ -107,7 +107,7 @@ class Stream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         shared = self._shared
-        self._join(scope)
+        shared.hub.admit(self, self._claims)
         try:
             feed = await shared.feed.attach(self._claims.tenant_id)
             try:
@@ -117,19 +117,6 @@ class Stream:
                 shared.feed.detach(feed)
         finally:
             shared.hub.leave(self, self._claims)
-
-    def _join(self, scope: Scope) -> None:
-        """Count as a session of the process and of the user. Raises Unavailable, RateLimited."""
-        hub = self._shared.hub
-        client = scope.get("client")
-        address = client[0] if client else ""
-        hub.greet(self, address)
-        hub.know(address)
-        try:
-            hub.join(self, self._claims)
-        except RateLimited:
-            hub.leave(self, None)
-            raise
 
     async def _open(self, feed: TenantFeed) -> None:
         start = await locate(self._shared.feed, feed, self._cursor)
