@@ -12,14 +12,16 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import psycopg
 import uvicorn
 from pydantic import SecretStr
+from starlette.applications import Starlette
 from websockets.asyncio.client import ClientConnection, connect
 
+from chatsync.events.feed import Feed
 from chatsync.gateway.app import create
 from chatsync.gateway.auth import mint
 from chatsync.gateway.hub import Hub
@@ -140,6 +142,15 @@ class Gateway:
     address: str
     http: httpx2.AsyncClient
     hub: Hub
+    server: uvicorn.Server
+
+    @property
+    def feed(self) -> Feed:
+        return cast(Starlette, self.server.config.app).state.feed
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
 
     @property
     def ws(self) -> str:
@@ -191,7 +202,7 @@ async def running_gateway(
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         async with httpx2.AsyncClient(base_url=address, timeout=PATIENCE_SECONDS) as http:
-            gateway = Gateway(address, http, application.state.hub)
+            gateway = Gateway(address, http, application.state.hub, server)
             await gateway.until_ready()
             yield gateway
     finally:

@@ -216,4 +216,40 @@ STATEMENTS = [
         },
         role="chatsync_owner",
     ),
+    Statement(
+        "issue_ticket",
+        "tickets_expiry_idx",
+        {},
+        """
+        select t.ticket_hash
+        from chatsync.tickets t
+        where t.expires_at <= chatsync.now()
+        order by t.expires_at
+        limit 20
+        for update skip locked
+        """,
+        role="chatsync_owner",
+    ),
+    Statement(
+        "issue_ticket",
+        "tickets_user_idx",
+        {"p_claims": ("jsonb", """'{"tenant": "t1", "sub": "7"}'""")},
+        """
+        select count(*)
+        from chatsync.tickets t
+        where t.tenant_id = p_claims ->> 'tenant' and t.user_id = p_claims ->> 'sub'
+          and t.expires_at > chatsync.now()
+        """,
+        role="chatsync_owner",
+    ),
+    Statement(
+        "spend_ticket",
+        "tickets_pkey",
+        {"p_ticket_hash": ("bytea", "sha256('7')")},
+        """
+        delete from chatsync.tickets
+        where ticket_hash = p_ticket_hash
+        """,
+        role="chatsync_owner",
+    ),
 ]

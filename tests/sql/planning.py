@@ -5,7 +5,7 @@ with it, and explained in the role and with the settings that run it.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, LiteralString, cast
 
@@ -36,8 +36,8 @@ def plan(connection: SyncConnection, statement: Statement, mode: str) -> list[di
     text = statement.text or source
     for number, name in enumerate(statement.arguments, start=1):
         text = re.sub(rf"(?<![\w.]){re.escape(name)}\b", f"${number}", text)
-    types = ", ".join(kind for kind, _ in statement.arguments.values())
-    values = ", ".join(given for _, given in statement.arguments.values())
+    types = _listed(kind for kind, _ in statement.arguments.values())
+    values = _listed(given for _, given in statement.arguments.values())
     with connection.transaction(force_rollback=True):
         connection.execute(f"set local role {statement.role}".encode())
         connection.execute(f"set local plan_cache_mode = 'force_{mode}_plan'".encode())
@@ -46,12 +46,12 @@ def plan(connection: SyncConnection, statement: Statement, mode: str) -> list[di
             name, _, setting_value = setting.partition("=")
             if name.startswith("enable_"):
                 connection.execute("select set_config(%s, %s, true)", [name, setting_value])
-        connection.execute(f"prepare planned ({types}) as {text}".encode())
+        connection.execute(f"prepare planned {types} as {text}".encode())
         # A prepared statement outlives its transaction.
         try:
             explained = value(
                 connection,
-                sql.SQL("explain (format json) execute planned ({})").format(
+                sql.SQL("explain (format json) execute planned {}").format(
                     sql.SQL(cast(LiteralString, values))
                 ),
             )
@@ -84,6 +84,12 @@ def large_tables_scanned(connection: SyncConnection, nodes: list[dict[str, Any]]
         [scanned],
     )
     return {str(row[0]) for row in rows}
+
+
+def _listed(words: Iterable[str]) -> str:
+    """In parentheses, which SQL does not want to see empty."""
+    text = ", ".join(words)
+    return f"({text})" if text else ""
 
 
 def _plain(text: str) -> str:

@@ -12,6 +12,7 @@ GATEWAY = DOCTOR | {
     "list_messages",
     "now",
     "outbox_waiting",
+    "publish",
     "read_events",
     "refuse_if_full",
     "refused_topics",
@@ -33,6 +34,8 @@ GATEWAY = DOCTOR | {
     "wire_reactions",
     "wire_time",
 }
+# What a gateway does for its callers, and a worker never.
+CALLERS = {"issue_ticket", "spend_ticket", "unpublishable_topics"}
 # What any role may call: what views and defaults stand on.
 ANYBODY = {
     "now",
@@ -160,7 +163,6 @@ WORKER = (
         "prepare_partitions",
         "process_deliveries",
         "promote",
-        "publish",
         "publish_changed_messages",
         "publish_contacts",
         "publish_inbox",
@@ -207,36 +209,40 @@ WORKER = (
         "worker_lock_class",
     }
 )
-OWNER = WORKER | {
-    "begin_limits_anew",
-    "can_be_redriven",
-    "correlated_events",
-    "drop_days",
-    "find_dead_letters",
-    "first_live_id",
-    "first_of_keys",
-    "hold_lane_of_insert",
-    "hold_message",
-    "hold_turns",
-    "movable_messages",
-    "new_messages",
-    "note_late_entry",
-    "open_epochs_if_moved",
-    "prepare_days",
-    "prepare_processed_items",
-    "preview",
-    "protect_tenant_table",
-    "queue_story",
-    "refuse_insert_if_full",
-    "require_read_committed",
-    "revived",
-    "sequence_holders",
-    "set_limit",
-    "stamping_lock",
-    "told_attempts",
-}
+OWNER = (
+    WORKER
+    | CALLERS
+    | {
+        "begin_limits_anew",
+        "can_be_redriven",
+        "correlated_events",
+        "drop_days",
+        "find_dead_letters",
+        "first_live_id",
+        "first_of_keys",
+        "hold_lane_of_insert",
+        "hold_message",
+        "hold_turns",
+        "movable_messages",
+        "new_messages",
+        "note_late_entry",
+        "open_epochs_if_moved",
+        "prepare_days",
+        "prepare_processed_items",
+        "preview",
+        "protect_tenant_table",
+        "queue_story",
+        "refuse_insert_if_full",
+        "require_read_committed",
+        "revived",
+        "sequence_holders",
+        "set_limit",
+        "stamping_lock",
+        "told_attempts",
+    }
+)
 FUNCTIONS = {
-    "chatsync_gateway": GATEWAY,
+    "chatsync_gateway": GATEWAY | CALLERS,
     "chatsync_worker": WORKER,
     "chatsync_producer": PRODUCER,
     "chatsync_operator": OPERATOR,
@@ -261,7 +267,7 @@ INBOX = {
     "orphans",
 }
 WRITABLE = {
-    ("chatsync_gateway", "INSERT"): set[str](),
+    ("chatsync_gateway", "INSERT"): {"outbox"},
     ("chatsync_gateway", "UPDATE"): set[str](),
     ("chatsync_gateway", "DELETE"): set[str](),
     ("chatsync_gateway", "TRUNCATE"): set[str](),

@@ -74,6 +74,9 @@ insert into chatsync.message_archive (
   from generate_series(1, 8000) as n;
 insert into chatsync.outbox (tenant_id, topics, type, data)
   select 't' || 1 + n % 2, array['x'], 'x', '{}' from generate_series(1, 8000) as n;
+insert into chatsync.tickets (ticket_hash, tenant_id, user_id, claims, expires_at)
+  select sha256(n::text::bytea), 't' || 1 + n % 2, n / 4, '{}', now() + (n - 500) * interval '1 s'
+  from generate_series(1, 4000) as n;
 select chatsync.stamp(4000);
 insert into chatsync.low_waters (name, low, fence, candidate, holders, raised_at)
   select 'messages', 0, 0, 0, '{}', now() from generate_series(1, 4000);

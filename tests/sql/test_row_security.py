@@ -32,6 +32,7 @@ HIDDEN = {
     "queue_lanes",
     "queue_limits",
     "queue_pauses",
+    "tickets",
 }
 
 
@@ -67,6 +68,11 @@ def filled(shared: Connections) -> Connections:
         )
         owner.execute("select chatsync.pause('outbound', %s)", [tenant])
         owner.execute("select chatsync.limit_in_flight('outbound', 1, 'tenant', %s)", [tenant])
+        owner.execute(
+            "select chatsync.issue_ticket(sha256(%s), jsonb_build_object('tenant', %s::text,"
+            " 'sub', 'u'), 60, 1)",
+            [tenant.encode(), tenant],
+        )
         identity = {"scope": "tenant", "kind": "phone", "value": "1"}
         item = {"tenant_id": tenant, "inbox_id": inbox, "correlation_id": "c", "metadata": {}}
         item["occurred_at"] = "2026-01-01T00:00:00Z"
@@ -187,9 +193,26 @@ def test_asking_a_function_for_a_tenant_does_not_show_it(filled: Connections) ->
             assert gateway.execute(query.replace("t2", "t1").encode()).fetchall() != []
 
 
+def test_a_gateway_publishes_for_the_tenants_that_it_names(connections: Connections) -> None:
+    owner = connections.open("chatsync_owner")
+    for tenant in ("t1", "t2"):
+        owner.execute("select chatsync.create_tenant(%s)", [tenant])
+    gateway = connections.open("chatsync_gateway", tenants="t1")
+    gateway.execute("select chatsync.publish('t1', array['x'], 'x', '{}')")
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        gateway.execute("select chatsync.publish('t2', array['x'], 'x', '{}')")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        gateway.execute(
+            "insert into chatsync.outbox (tenant_id, topics, type, data)"
+            " values ('t2', array['x'], 'x', '{}')"
+        )
+    assert seen(owner, "outbox") == {"t1"}
+
+
 def test_a_worker_sees_every_tenant(filled: Connections) -> None:
     with filled.open("chatsync_worker") as worker:
-        for table in READABLE | HIDDEN:
+        # Tickets are the gateways' own, and reached by two functions alone.
+        for table in READABLE | HIDDEN - {"tickets"}:
             assert seen(worker, table) >= {"t1", "t2"}, table
 
 

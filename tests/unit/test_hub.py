@@ -3,12 +3,14 @@ from itertools import pairwise
 import pytest
 
 from chatsync.errors import RateLimited, Unavailable
-from chatsync.gateway.hub import Hub
+from chatsync.gateway.hub import Hub, Transport
 from chatsync.model import Claims
 
 
 class Listener:
     """Something that the hub knows, noting what it was told."""
+
+    transport: Transport = "websocket"
 
     def __init__(self) -> None:
         self.wakes = 0
@@ -46,6 +48,36 @@ def test_a_process_takes_so_many_sockets_and_no_more():
     assert len(hub) == 4
     hub.leave(members[0], claims(user="u0"))
     hub.greet(Listener(), "ip")
+
+
+def test_who_comes_with_a_token_is_admitted_past_those_without_one():
+    hub = small_hub()
+    for _ in range(3):
+        hub.greet(Listener(), "ip")
+    member = Listener()
+    hub.admit(member, claims())
+    with pytest.raises(Unavailable):
+        hub.admit(Listener(), claims(user="u2"))
+    hub.leave(member, claims())
+    assert len(hub) == 3
+
+
+def test_who_is_refused_at_admission_is_not_counted():
+    hub = small_hub()
+    members = [Listener(), Listener()]
+    for member in members:
+        hub.admit(member, claims())
+    with pytest.raises(RateLimited):
+        hub.admit(Listener(), claims())
+    assert len(hub) == 2
+    hub.drain()
+    with pytest.raises(Unavailable):
+        hub.admit(Listener(), claims(user="u2"))
+    for member in members:
+        hub.leave(member, claims())
+    assert len(hub) == 0
+    assert not hub._by_user
+    assert not hub._by_tenant
 
 
 def test_sockets_without_a_token_are_counted_by_address():

@@ -3,10 +3,11 @@
 `create` may be called by uvicorn in each of its worker processes.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -28,7 +29,10 @@ from chatsync.gateway.http.conversations import Conversations
 from chatsync.gateway.http.events import Events
 from chatsync.gateway.http.health import Health
 from chatsync.gateway.http.problems import Problems, classified, correlation_id, problem
+from chatsync.gateway.http.publishing import Publishing
+from chatsync.gateway.http.stream import EventStream
 from chatsync.gateway.http.sync import Sync
+from chatsync.gateway.http.ticket import Ticket
 from chatsync.gateway.http.webhooks.adoption import Adopt
 from chatsync.gateway.http.webhooks.evolution import EvolutionWebhook
 from chatsync.gateway.http.webhooks.receiving import Endpoint, Webhooks
@@ -44,6 +48,8 @@ from chatsync.settings import Settings
 from chatsync.supervision import running
 from chatsync.telemetry import logs
 from chatsync.telemetry.health import Check
+
+Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,7 @@ def create(
         exception_handlers={HTTPException: _http_exception, ChatsyncError: _error},
     )
     application.state.hub = parts.hub
+    application.state.feed = parts.feed
     return application
 
 
@@ -161,11 +168,34 @@ def _routes(
         Route("/api/conversations/{id}", conversations.get),
         Route("/api/conversations/{id}/messages", conversations.messages),
         Route("/api/sync", Sync(parts.database, authenticator).get),
-        Route("/api/events", Events(parts.database, authenticator, parts.feed, parts.hub).get),
+        *_event_routes(parts, shared),
         Route("/livez", health.live),
         Route("/readyz", health.ready),
         Route("/metrics", health.metrics),
     ]
+
+
+def _event_routes(parts: _Parts, shared: Shared) -> list[Route]:
+    poll = Events(parts.database, shared.authenticator, parts.feed, parts.hub)
+    publishing = Publishing(parts.database, shared.authenticator, parts.stamper)
+    ticket = Ticket(parts.database, shared.authenticator)
+    stream = Route("/api/events/stream", EventStream(shared).get)
+    # Starlette would answer a HEAD with a stream that never ends.
+    stream.methods = {"GET"}
+    return [
+        Route("/api/events", _got_or_posted(poll.get, publishing.post), methods=["GET", "POST"]),
+        stream,
+        Route("/api/ticket", ticket.post, methods=["POST"]),
+    ]
+
+
+def _got_or_posted(got: Answer, posted: Answer) -> Answer:
+    """One route for both, so that the answer to any other method names both."""
+
+    async def answer(request: Request) -> Response:
+        return await (posted if request.method == "POST" else got)(request)
+
+    return answer
 
 
 def _limits(settings: Settings) -> Limits:

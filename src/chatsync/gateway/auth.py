@@ -93,6 +93,11 @@ def _claims(payload: dict[str, Any]) -> Claims:
     return Claims(tenant, user, role, name if isinstance(name, str) else None, expires_at)
 
 
+def ends_at(claims: Claims, now: float) -> float:
+    """When a token ends on a monotonic clock that shows `now`."""
+    return now + claims.expires_at - time.time()
+
+
 def mint(
     secret: str,
     *,

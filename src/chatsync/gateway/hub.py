@@ -1,17 +1,26 @@
 """Which sessions live in this process, and who is to be woken. No sockets, no awaits."""
 
 from collections import Counter
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from chatsync.errors import RateLimited, Unavailable
 from chatsync.model import Claims
 from chatsync.telemetry import metrics
 
+Transport: TypeAlias = Literal["websocket", "stream"]
 
-class Member(Protocol):
-    """What the hub knows of a session's driver."""
+
+class Watcher(Protocol):
+    """What wants to know that a tenant's log grew."""
 
     def wake(self) -> None: ...
+
+
+class Member(Watcher, Protocol):
+    """What the hub knows of a session's driver."""
+
+    @property
+    def transport(self) -> Transport: ...
 
     def drain(self, retry_ms: tuple[int, int]) -> None: ...
 
@@ -24,7 +33,7 @@ class Hub:
         self._sessions_per_user = sessions_per_user
         self._max_unauthenticated = unauthenticated
         self._everyone: set[Member] = set()
-        self._by_tenant: dict[str, set[Member]] = {}
+        self._by_tenant: dict[str, set[Watcher]] = {}
         self._by_user: Counter[tuple[str, str]] = Counter()
         self._unauthenticated: Counter[str] = Counter()
         self.is_draining = False
@@ -34,8 +43,7 @@ class Hub:
 
     def greet(self, member: Member, address: str) -> None:
         """Admit a socket that has not said who it is. Raises Unavailable or RateLimited."""
-        if self.is_draining or len(self._everyone) >= self._max_sessions:
-            raise Unavailable("no room for another session", retry_after_ms=5000)
+        self._check_room()
         if self._unauthenticated[address] >= self._max_unauthenticated:
             raise RateLimited("too many sockets without a token", retry_after_ms=5000)
         self._everyone.add(member)
@@ -47,6 +55,12 @@ class Hub:
         if self._unauthenticated[address] <= 0:
             del self._unauthenticated[address]
 
+    def admit(self, member: Member, claims: Claims) -> None:
+        """Greet and join somebody who came with a token. Raises Unavailable or RateLimited."""
+        self._check_room()
+        self.join(member, claims)
+        self._everyone.add(member)
+
     def join(self, member: Member, claims: Claims) -> None:
         """Admit a session. Raises RateLimited when its user has too many."""
         user = (claims.tenant_id, claims.user_id)
@@ -54,7 +68,7 @@ class Hub:
             raise RateLimited(f"more than {self._sessions_per_user} sessions of one user")
         self._by_user[user] += 1
         self.watch(member, claims.tenant_id)
-        metrics.SESSIONS.inc()
+        metrics.SESSIONS.labels(member.transport).inc()
 
     def leave(self, member: Member, claims: Claims | None) -> None:
         self._everyone.discard(member)
@@ -65,16 +79,16 @@ class Hub:
         self._by_user[user] -= 1
         if self._by_user[user] <= 0:
             del self._by_user[user]
-        metrics.SESSIONS.dec()
+        metrics.SESSIONS.labels(member.transport).dec()
 
-    def watch(self, member: Member, tenant_id: str) -> None:
-        """Have a member woken that is no session, until `unwatch`."""
-        self._by_tenant.setdefault(tenant_id, set()).add(member)
+    def watch(self, watcher: Watcher, tenant_id: str) -> None:
+        """Have somebody woken that may be no session, until `unwatch`."""
+        self._by_tenant.setdefault(tenant_id, set()).add(watcher)
 
-    def unwatch(self, member: Member, tenant_id: str) -> None:
-        members = self._by_tenant.get(tenant_id, set())
-        members.discard(member)
-        if not members:
+    def unwatch(self, watcher: Watcher, tenant_id: str) -> None:
+        watchers = self._by_tenant.get(tenant_id, set())
+        watchers.discard(watcher)
+        if not watchers:
             self._by_tenant.pop(tenant_id, None)
 
     def wake(self, tenant_id: str) -> None:
@@ -88,3 +102,10 @@ class Hub:
         for number, member in enumerate(members):
             start = spread_ms * number // max(1, len(members))
             member.drain((start, start + 1000))
+        # Who waits without a session answers now, and finds another gateway by itself.
+        for tenant_id in list(self._by_tenant):
+            self.wake(tenant_id)
+
+    def _check_room(self) -> None:
+        if self.is_draining or len(self._everyone) >= self._max_sessions:
+            raise Unavailable("no room for another session", retry_after_ms=5000)

@@ -11,13 +11,14 @@ import socket
 import tempfile
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import structlog
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from chatsync.errors import ConfigError
+from chatsync.gateway.http import cutting
 from chatsync.gateway.hub import Hub
 from chatsync.settings import Settings
 
@@ -68,6 +69,7 @@ def configuration(application: Any, settings: Settings, **more: Any) -> uvicorn.
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        http=cast(Any, cutting.protocol),
         ws="websockets-sansio",
         ws_max_size=settings.frame_bytes,
         ws_ping_interval=None,

@@ -22,10 +22,12 @@ from chatsync.errors import (
     TokenExpired,
     Unavailable,
 )
-from chatsync.events.feed import EpochChanged, TenantFeed, Trimmed
+from chatsync.events.feed import TenantFeed
 from chatsync.gateway import access, auth
 from chatsync.gateway.effects import Authorize, Close, Effect, Locate, Open, Refresh, Write
+from chatsync.gateway.hub import Transport
 from chatsync.gateway.outgoing import State
+from chatsync.gateway.pages import deliver_page
 from chatsync.gateway.resume import locate
 from chatsync.gateway.session import Session
 from chatsync.gateway.shared import Shared
@@ -33,7 +35,6 @@ from chatsync.model import Claims, CloseCode, full_topic
 from chatsync.telemetry import metrics
 
 SUBPROTOCOL = "chatsync.v1"
-PAGE = 100
 # A client that takes no byte for so long has missed its heartbeats, too.
 WRITE_TIMEOUT_SECONDS = 60.0
 RETRY_SECONDS = 0.5
@@ -64,6 +65,8 @@ def _refusal(websocket: WebSocket, allowed_origins: frozenset[str]) -> Response 
 
 class Connection:
     """One socket and its session."""
+
+    transport: Transport = "websocket"
 
     def __init__(self, shared: Shared, websocket: WebSocket) -> None:
         self._shared = shared
@@ -170,31 +173,10 @@ class Connection:
         session, feed = self._session, self._feed
         while session.state is State.OPEN and feed is not None:
             async with self._writing:
-                if session.reading.epoch != feed.epoch:
-                    start = await locate(self._shared.feed, feed, session.reading.cursor)
-                    session.reset(start)
-                if session.reading.position >= feed.head:
+                if not await deliver_page(self._shared.feed, feed, session):
                     return
-                await self._deliver_page(feed)
                 await self._carry_out(session.effects())
                 session.written(time.monotonic())
-
-    async def _deliver_page(self, feed: TenantFeed) -> None:
-        session = self._session
-        position = session.reading.position
-        try:
-            found = await self._shared.feed.page(feed, position, PAGE)
-        except (Trimmed, EpochChanged):
-            await self._shared.feed.refresh(feed)
-            start = await locate(self._shared.feed, feed, session.reading.cursor)
-            if start.reason is not None:
-                session.reset(start)
-            return
-        # A sync may have moved the position while the log was read.
-        if found and session.reading.position == position:
-            before = session.reading.events_written
-            session.deliver(found, found[-1].seq, feed.frames)
-            metrics.EVENTS_DELIVERED.inc(session.reading.events_written - before)
 
     async def _flush(self) -> None:
         async with self._writing:
@@ -246,7 +228,8 @@ class Connection:
         else:
             metrics.RESUMES.labels(start.reason or "recovered").inc()
             now = time.monotonic()
-            session.opened(claims, wanted, denied, start, now, expires_at=_on_clock(claims, now))
+            expires_at = auth.ends_at(claims, now)
+            session.opened(claims, wanted, denied, start, now, expires_at=expires_at)
             self._woken.set()
 
     async def _authorize(self, topics: tuple[str, ...]) -> None:
@@ -264,7 +247,8 @@ class Connection:
         except RequestError as error:
             self._session.refused(error)
         else:
-            self._session.refreshed(claims, expires_at=_on_clock(claims, time.monotonic()))
+            expires_at = auth.ends_at(claims, time.monotonic())
+            self._session.refreshed(claims, expires_at=expires_at)
 
     async def _locate(self, effect: Locate) -> None:
         assert self._feed is not None
@@ -288,7 +272,3 @@ def _close_code(error: RequestError) -> CloseCode:
             return CloseCode.OVERLOADED
         case _:
             return CloseCode.UNAUTHORIZED
-
-
-def _on_clock(claims: Claims, now: float) -> float:
-    return now + claims.expires_at - time.time()

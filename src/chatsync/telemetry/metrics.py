@@ -40,7 +40,7 @@ STAMPS = Counter("chatsync_stamps_total", "Stamps by this process that numbered 
 LISTENER_REPLACED = Counter(
     "chatsync_listener_replaced_total", "LISTEN connections that were replaced.", ["reason"]
 )
-SESSIONS = Gauge("chatsync_sessions", "Open WebSocket sessions.", multiprocess_mode="livesum")
+SESSIONS = Gauge("chatsync_sessions", "Open sessions.", ["transport"], multiprocess_mode="livesum")
 SESSIONS_CLOSED = Counter(
     "chatsync_sessions_closed_total", "Sessions closed by the server.", ["code"]
 )

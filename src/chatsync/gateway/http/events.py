@@ -7,20 +7,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from chatsync.database import Database
-from chatsync.errors import Forbidden, Invalid, ResetRequired
+from chatsync.errors import ResetRequired
 from chatsync.events.feed import EpochChanged, Feed, TenantFeed, Trimmed
-from chatsync.gateway import access
 from chatsync.gateway.auth import Authenticator
 from chatsync.gateway.http import request as read
+from chatsync.gateway.http import topics
 from chatsync.gateway.http.conversations import json_response
 from chatsync.gateway.hub import Hub
 from chatsync.gateway.resume import locate
-from chatsync.model import Claims, Cursor, Event, full_topic
+from chatsync.model import Cursor, Event
 
 MAX_WAIT_SECONDS = 25
 MAX_EVENTS = 100
-MAX_TOPICS = 200
-DEFAULT_TOPICS = "tenant,user"
 
 
 class _Waiter:
@@ -30,10 +28,6 @@ class _Waiter:
         self.woken = asyncio.Event()
 
     def wake(self) -> None:
-        self.woken.set()
-
-    def drain(self, retry_ms: tuple[int, int]) -> None:
-        del retry_ms  # A poll ends soon by itself, and its client may ask any gateway.
         self.woken.set()
 
 
@@ -54,26 +48,17 @@ class Events:
         wait = read.integer(
             request, "wait", default=MAX_WAIT_SECONDS, least=0, most=MAX_WAIT_SECONDS
         )
-        topics = await self._topics(request, claims)
+        wanted = frozenset(await topics.granted(request, self._database, claims))
         tenant = await self._feed.attach(claims.tenant_id)
         try:
             if cursor is None:
                 return _answer(tenant.cursor, tenant.cursor, [])
-            return await self._poll(tenant, cursor, topics, time.monotonic() + wait)
+            return await self._poll(tenant, cursor, wanted, time.monotonic() + wait)
         finally:
             self._feed.detach(tenant)
 
-    async def _topics(self, request: Request, claims: Claims) -> frozenset[str]:
-        named = request.query_params.get("topics", DEFAULT_TOPICS).split(",")
-        topics = list(dict.fromkeys(full_topic(topic, claims) for topic in named if topic))
-        if not 0 < len(topics) <= MAX_TOPICS or any("\x00" in topic for topic in topics):
-            raise Invalid(f"topics: between 1 and {MAX_TOPICS}")
-        if denied := await access.refused_topics(self._database, claims, topics):
-            raise Forbidden(f"not allowed: {', '.join(denied)}", data={"topics": denied})
-        return frozenset(topics)
-
     async def _poll(
-        self, tenant: TenantFeed, cursor: Cursor, topics: frozenset[str], deadline: float
+        self, tenant: TenantFeed, cursor: Cursor, wanted: frozenset[str], deadline: float
     ) -> Response:
         waiter = _Waiter()
         self._hub.watch(waiter, tenant.tenant_id)
@@ -81,7 +66,7 @@ class Events:
             position = cursor
             while True:
                 waiter.woken.clear()
-                position, found = await self._read(tenant, position, topics)
+                position, found = await self._read(tenant, position, wanted)
                 remaining = deadline - time.monotonic()
                 if found or remaining <= 0 or self._hub.is_draining:
                     return _answer(cursor, position, found)
@@ -94,7 +79,7 @@ class Events:
             self._hub.unwatch(waiter, tenant.tenant_id)
 
     async def _read(
-        self, tenant: TenantFeed, cursor: Cursor, topics: frozenset[str]
+        self, tenant: TenantFeed, cursor: Cursor, wanted: frozenset[str]
     ) -> tuple[Cursor, list[Event]]:
         """Look through the log from a cursor until something is found or the head is reached."""
         start = await locate(self._feed, tenant, cursor)
@@ -110,7 +95,7 @@ class Events:
             if not page:
                 break
             position = page[-1].seq
-            if found := [event for event in page if not topics.isdisjoint(event.topics)]:
+            if found := [event for event in page if not wanted.isdisjoint(event.topics)]:
                 return Cursor(start.epoch, position), found
         return Cursor(start.epoch, position), []
 

@@ -1,0 +1,48 @@
+"""Brings a session on in its tenant's log, a page at a time, whatever carries its frames away."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from chatsync.events.feed import EpochChanged, Feed, TenantFeed, Trimmed
+from chatsync.gateway.resume import locate
+from chatsync.gateway.session import Session
+from chatsync.model import Event
+from chatsync.telemetry import metrics
+
+PAGE = 100
+# What a client that does not read holds is a frame or two: bounded in bytes, too.
+PAGE_BYTES = 262_144
+
+
+async def deliver_page(feed: Feed, tenant: TenantFeed, session: Session) -> bool:
+    """Give an open session what comes next; false when it has all there is.
+
+    What cannot be given completely becomes a reset. Raises DatabaseUnavailable.
+    """
+    if session.reading.epoch != tenant.epoch:
+        session.reset(await locate(feed, tenant, session.reading.cursor))
+    position = session.reading.position
+    if position >= tenant.head:
+        return False
+    try:
+        found = await feed.page(tenant, position, PAGE)
+    except (Trimmed, EpochChanged):
+        await feed.refresh(tenant)
+        start = await locate(feed, tenant, session.reading.cursor)
+        if start.reason is not None:
+            session.reset(start)
+        return True
+    # A sync may have moved the position while the log was read.
+    if found and session.reading.position == position:
+        found = _first_bytes(found)
+        before = session.reading.events_written
+        session.deliver(found, found[-1].seq, tenant.frames)
+        metrics.EVENTS_DELIVERED.inc(session.reading.events_written - before)
+    return True
+
+
+def _first_bytes(found: Sequence[Event]) -> Sequence[Event]:
+    """As many events as PAGE_BYTES hold, and one at least."""
+    sizes = accumulate(len(event.encoded) for event in found)
+    fitting = sum(1 for size in sizes if size <= PAGE_BYTES)
+    return found if fitting == len(found) else found[: max(1, fitting)]
