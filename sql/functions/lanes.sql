@@ -63,19 +63,23 @@ begin
 end
 $$;
 
--- Called with lanes that are held: their turns.
+-- Called with lanes that are held: their turns. In plpgsql, which keeps its plan: to plan it costs more than
+-- to run it.
 create or replace function chatsync.turns_of(p_lanes text[]) returns bigint[]
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set jit = off
 set enable_seqscan = off
 as $$
-  select array_agg((
-    select t.turn
-    from chatsync.lane_turns t
-    where t.lane = l.lane
-      and t.life = coalesce((select q.life from chatsync.queue_lanes q where q.lane = l.lane), 0)))
-  from unnest(p_lanes) as l (lane)
+begin
+  return array(
+    select (
+      select t.turn
+      from chatsync.lane_turns t
+      where t.lane = l.lane
+        and t.life = coalesce((select q.life from chatsync.queue_lanes q where q.lane = l.lane), 0))
+    from unnest(p_lanes) as l (lane));
+end
 $$;
 
 -- Called with lanes whose turn the caller holds. A lane without work goes, with its turn; every
