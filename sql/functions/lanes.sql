@@ -98,6 +98,7 @@ declare
   v_from_ids bigint[];
   v_empty text[];
   v_has_more boolean;
+  v_has_many_dead boolean := chatsync.has_many_dead_rows();
 begin
   select array_agg(l.lane) into v_locked
   from (
@@ -107,7 +108,7 @@ begin
     delete from chatsync.lane_turns where turn = any (chatsync.turns_of(p_lanes)) returning lane, from_id
   )
   select array_agg(lane), array_agg(from_id) into v_met, v_from_ids from gone;
-  if chatsync.has_many_dead_rows() then
+  if v_has_many_dead then
     update chatsync.queue_lanes set life = life + 1 where lane = any (v_locked) and random() < 0.02;
   end if;
   -- A new statement, hence a new snapshot: it sees what a producer committed before the lock.
@@ -136,6 +137,7 @@ begin
     ) as h on true
     where l.lane = any (p_lanes)
   ),
+  -- In the same snapshot: what is noted meanwhile was not seen, and stays noted.
   seen as (
     delete from chatsync.late_entries where lane = any (p_lanes)
   ),
@@ -158,7 +160,7 @@ begin
   from headed;
   -- The foreign key looks at the lane from its beginning: with many dead rows that is left to sweep_lanes().
   -- So does this look, in case that the turn was wrong.
-  if v_empty is not null and not chatsync.has_many_dead_rows() then
+  if v_empty is not null and not v_has_many_dead then
     delete from chatsync.queue_lanes l
     where l.lane = any (v_empty)
       -- Not as a join, which would read all lanes.
