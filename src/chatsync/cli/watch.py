@@ -22,7 +22,7 @@ from chatsync.client.items import Frame, Item
 from chatsync.dev import server as dev_server
 from chatsync.dev.simulator import PHONE_NUMBER_ID, Customers
 from chatsync.dev.simulator import simulate as run_simulation
-from chatsync.errors import ConfigError
+from chatsync.errors import BadCursor, ConfigError
 from chatsync.gateway.auth import mint
 
 _SIGNS_OF_LIFE = frozenset({"ping", "pong", "reply"})
@@ -57,13 +57,16 @@ def tail(
         role="agent",
         ttl_seconds=24 * 3600,
     )
-    client = Client(
-        url or f"http://{settings.host}:{settings.port}",
-        jwt,
-        topics=topics or DEFAULT_TOPICS,
-        cursor=cursor,
-        on_frame=lambda frame: _show_frame(frame, as_json=as_json),
-    )
+    try:
+        client = Client(
+            url or f"http://{settings.host}:{settings.port}",
+            jwt,
+            topics=topics or DEFAULT_TOPICS,
+            cursor=cursor,
+            on_frame=lambda frame: _show_frame(frame, as_json=as_json),
+        )
+    except (BadCursor, ValueError) as error:
+        raise ConfigError(str(error)) from error
     try:
         asyncio.run(_watch(client, is_quiet=as_json))
     except (SessionEnded, ProtocolViolation) as error:
