@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -13,7 +14,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from service.harness import PATIENCE_SECONDS
 from virtual_session import Frame, cursor
 
 TIME = "2026-01-01T00:00:00.000Z"
@@ -85,17 +85,15 @@ class FakeGateway:
         self.post: Answer | None = None
         self.upgrades = 0
 
-    async def socket(self, socket: WebSocket) -> None:
+    async def serve(self, socket: WebSocket) -> None:
         self.upgrades += 1
         if not self.talks:
             await socket.send_denial_response(Response("no upgrades here", 426))
             return
         talk = self.talks.pop(0)
         await socket.accept("chatsync.v1")
-        try:
+        with suppress(WebSocketDisconnect):
             await talk(Agent(socket, json.loads(await socket.receive_text())))
-        except WebSocketDisconnect:
-            pass
 
     async def answer(self, request: Request) -> Response:
         name = {"/api/events/stream": "stream", "/api/events": "poll"}.get(request.url.path, "post")
@@ -131,18 +129,17 @@ def problem(status: int, code: str, **more: Any) -> Response:
 async def fake_gateway() -> AsyncGenerator[FakeGateway]:
     fake = FakeGateway()
     routes = [
-        WebSocketRoute("/ws", fake.socket),
+        WebSocketRoute("/ws", fake.serve),
         Route("/{path:path}", fake.answer, methods=["GET", "POST"]),
     ]
     config = uvicorn.Config(
-        Starlette(routes=routes), port=0, log_level="error", timeout_graceful_shutdown=1
+        Starlette(routes=routes), port=0, log_level="critical", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not server.started:
-            await asyncio.sleep(0.01)
-    fake.address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    # Bound before it serves: a client may connect at once, and waits.
+    listener = socket.create_server(("127.0.0.1", 0))
+    fake.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield fake
     finally:

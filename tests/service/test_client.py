@@ -1,4 +1,4 @@
-"""The Python client on real gateways: whatever happens between them, nothing lost, nothing twice."""
+"""The Python client on real gateways: whatever happens between, nothing lost, nothing twice."""
 
 import asyncio
 
@@ -7,6 +7,7 @@ import pytest
 from chatsync.client import (
     Connected,
     Disconnected,
+    Pace,
     SessionEnded,
     SnapshotNeeded,
 )
@@ -106,7 +107,7 @@ async def test_a_client_waits_for_a_gateway_that_is_away(
 async def test_a_slow_application_stops_the_reading_and_loses_nothing(
     gateway: Gateway, worker: SyncConnection
 ) -> None:
-    pace = PACE.__class__(uniform=PACE.uniform, waiting_items=10)
+    pace = Pace(uniform=PACE.uniform, waiting_items=10)
     async with application(gateway.address, pace=pace) as it:
         await it.until_some(SnapshotNeeded)
         publish(worker, 3000)

@@ -2,14 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from chatsync.client import Connected, Disconnected, Event, SessionEnded, SnapshotNeeded
+from chatsync.client import (
+    Connected,
+    Disconnected,
+    Event,
+    Pace,
+    SessionEnded,
+    SnapshotNeeded,
+)
 from chatsync.errors import Forbidden
-from service.application import PACE, application
+from service.application import application
 from service.fake_gateway import (
     Agent,
     connected,
@@ -19,9 +27,11 @@ from service.fake_gateway import (
     problem,
     stream_of,
 )
+from service.harness import PATIENCE_SECONDS
 from virtual_session import Frame, cursor
 
-AT_ONCE = PACE.__class__(uniform=lambda least, most: 0.0)
+# Limited, so that what never works ends.
+AT_ONCE = Pace(uniform=lambda least, most: least, max_attempts=12)
 
 
 async def for_ever() -> None:
@@ -88,7 +98,7 @@ async def _no_snapshot() -> None:
 
 async def test_topics_are_changed_by_another_stream_from_the_same_cursor() -> None:
     async with fake_gateway() as fake:
-        asked, fake.stream = streams(
+        _, fake.stream = streams(
             [connected(4), events(4, 5, 5)],
             [connected(5, topics=["tenant:t1", "conversation:1"], refused=["user:u2"])],
             [connected(5, topics=["tenant:t1", "conversation:1"], refused=["user:u2"])],
@@ -107,10 +117,12 @@ async def test_topics_are_changed_by_another_stream_from_the_same_cursor() -> No
 async def test_without_streams_polls_bring_the_events() -> None:
     asked: list[dict[str, str]] = []
     answers = [polled(4, 4), polled(4, 6, 5, 6), polled(6, 6), polled(6, 9, 9)]
+    waits = asyncio.Event()
 
     async def poll(request: Request) -> Response:
         asked.append(dict(request.query_params))
         if not answers:
+            waits.set()
             await for_ever()
         return answers.pop(0)
 
@@ -119,7 +131,7 @@ async def test_without_streams_polls_bring_the_events() -> None:
         async with application(fake.address, "jwt", cursor=cursor(4), pace=AT_ONCE) as it:
             await it.until(lambda: it.numbers == [5, 6, 9])
             assert it.client.transport == "poll"
-            await it.until(lambda: len(asked) == 5)
+            await asyncio.wait_for(waits.wait(), PATIENCE_SECONDS)
     assert [(each["cursor"], each["wait"]) for each in asked] == [
         (cursor(4), "0"),
         (cursor(4), "25"),
@@ -183,8 +195,7 @@ async def test_what_fell_back_returns_to_a_websocket_when_it_works_again() -> No
 
     async with fake_gateway() as fake:
         _, fake.stream = streams([connected(4), events(4, 5, 5)], [])
-        pace = PACE.__class__(uniform=lambda least, most: 0.0, retry_websocket_seconds=0.0)
-        pace = PACE.__class__(uniform=lambda least, most: 0.0)
+        pace = replace(AT_ONCE, retry_websocket_seconds=0.05)
         async with application(fake.address, "jwt", cursor=cursor(4), pace=pace) as it:
             await it.until(lambda: it.numbers[:1] == [5])
             fake.talks = [talk]

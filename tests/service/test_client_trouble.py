@@ -11,6 +11,7 @@ from chatsync.client import (
     Disconnected,
     Ephemeral,
     Event,
+    Pace,
     ProtocolViolation,
     SessionEnded,
 )
@@ -45,7 +46,7 @@ async def test_what_cannot_be_understood_ends_the_connection_and_not_the_client(
 
     async with fake_gateway() as fake:
         fake.talks = [rave, recover]
-        pace = PACE.__class__(uniform=lambda least, most: 0.0)
+        pace = Pace(uniform=lambda least, most: 0.0)
         async with application(fake.address, "jwt", cursor=cursor(4), pace=pace) as it:
             await it.until(lambda: it.numbers == [5, 6])
             (gone,) = it.some(Disconnected)
@@ -60,7 +61,7 @@ async def test_a_server_of_another_kind_is_told_to_the_application() -> None:
 
     async with fake_gateway() as fake:
         fake.talks = [rave] * 5
-        pace = PACE.__class__(uniform=lambda least, most: 0.0)
+        pace = Pace(uniform=lambda least, most: 0.0)
         async with application(fake.address, "jwt", pace=pace) as it:
             assert isinstance(await it.ended(), ProtocolViolation)
 
@@ -211,7 +212,7 @@ async def test_typing_is_said_and_heard_and_dropped_where_nobody_is() -> None:
 
 
 async def test_attempts_end_where_they_are_limited() -> None:
-    pace = PACE.__class__(uniform=lambda least, most: 0.0, max_attempts=3)
+    pace = Pace(uniform=lambda least, most: 0.0, max_attempts=3)
     async with application(f"http://127.0.0.1:{free_port()}", "jwt", pace=pace) as it:
         error = await it.ended()
         assert isinstance(error, SessionEnded)
