@@ -1,11 +1,14 @@
-"""The client's state machine on a virtual clock, in place of the model that keeps every rule."""
+"""The client's state machine on a virtual clock, in place of the model that keeps every rule.
+
+What is a field of the model is a property here: the state machine knows it.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 from chatsync.client.connection import State
 from chatsync.client.effects import Answer, Leave, Send
-from chatsync.client.items import Event, Item, SnapshotNeeded
+from chatsync.client.entries import Entry, Event, SnapshotNeeded
 from chatsync.client.pace import Pace
 from chatsync.client.protocol import Protocol
 from chatsync.client.reconnect import Ending
@@ -25,7 +28,7 @@ class RealClient(ModelClient):
         self.now = 500.0
         self.wants_to_leave = False
         self.answers: dict[int, Answer] = {}
-        self.items: list[Item] = []
+        self.items: list[Entry] = []
         self._asked: dict[int, str] = {}
         super().__init__(topics)
 
@@ -65,7 +68,7 @@ class RealClient(ModelClient):
     def take(self, count: int, *, is_diligent: bool = True) -> None:
         """The application takes items; a diligent one takes its snapshots, too."""
         for _ in range(count):
-            item = self.protocol.next_item(self.now)
+            item = self.protocol.next_entry(self.now)
             if item is None:
                 break
             self.items.append(item)
@@ -95,7 +98,7 @@ class RealClient(ModelClient):
                     pass
 
     @property
-    def cursor(self) -> Cursor | None:
+    def cursor(self) -> Cursor | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The event in the application's hand counts: it was seen."""
         progress = self.protocol.progress
         if progress.taken is None or not self.spans:
@@ -108,7 +111,7 @@ class RealClient(ModelClient):
         assert value is None
 
     @property
-    def has_gap(self) -> bool:
+    def has_gap(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.protocol._gap.is_open
 
     @has_gap.setter
@@ -116,7 +119,7 @@ class RealClient(ModelClient):
         assert not value
 
     @property
-    def unanswered(self) -> dict[int, str]:
+    def unanswered(self) -> dict[int, str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         connecting = {0: "connect"} if self.protocol.state is State.CONNECTING else {}
         return {**connecting, **self._asked}
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-from chatsync.client import Client, Event, Item, Pace, Snapshot, SnapshotNeeded
+from chatsync.client import Client, Entry, Event, Pace, Snapshot, SnapshotNeeded
 from service.harness import PATIENCE_SECONDS, token
 
 T = TypeVar("T")
@@ -15,12 +15,13 @@ PACE = Pace(uniform=lambda least, most: least, acknowledge_seconds=0.02)
 
 
 class Application:
-    """Keeps what it was told; takes a snapshot whenever it has to."""
+    """Keeps what it was told; takes a snapshot whenever it has to, unless it is told not to."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.items: list[Item] = []
+        self.items: list[Entry] = []
         self.snapshots: list[Snapshot] = []
+        self.takes_snapshots = True
         self.error: Exception | None = None
         self._changed = asyncio.Condition()
 
@@ -38,14 +39,14 @@ class Application:
     async def run(self) -> None:
         try:
             async for item in self.client.events():
-                if isinstance(item, SnapshotNeeded):
+                if isinstance(item, SnapshotNeeded) and self.takes_snapshots:
                     self.snapshots.append(await self.client.sync())
                 await self._tell(item)
         except Exception as error:
             self.error = error
         await self._tell(None)
 
-    async def _tell(self, item: Item | None) -> None:
+    async def _tell(self, item: Entry | None) -> None:
         async with self._changed:
             if item is not None:
                 self.items.append(item)

@@ -107,7 +107,7 @@ async def test_a_client_waits_for_a_gateway_that_is_away(
 async def test_a_slow_application_stops_the_reading_and_loses_nothing(
     gateway: Gateway, worker: SyncConnection
 ) -> None:
-    pace = Pace(uniform=PACE.uniform, waiting_items=10)
+    pace = Pace(uniform=PACE.uniform, waiting_entries=10)
     async with application(gateway.address, pace=pace) as it:
         await it.until_some(SnapshotNeeded)
         publish(worker, 3000)

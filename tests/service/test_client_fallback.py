@@ -20,6 +20,7 @@ from chatsync.errors import Forbidden
 from service.application import application
 from service.fake_gateway import (
     Agent,
+    Answer,
     connected,
     events,
     fake_gateway,
@@ -38,7 +39,7 @@ async def for_ever() -> None:
     await asyncio.Event().wait()
 
 
-def streams(*talks: list[Frame]) -> tuple[list[dict[str, str]], object]:
+def streams(*talks: list[Frame]) -> tuple[list[dict[str, str]], Answer]:
     """Answers one stream after the other; the last one stays open. Keeps what was asked."""
     asked: list[dict[str, str]] = []
     left = list(talks)
@@ -86,14 +87,10 @@ async def test_a_reset_and_closing_in_a_stream_are_what_they_are_in_a_session() 
             [connected(12, reason="new"), events(12, 13, 13)],
         )
         async with application(fake.address, "jwt", cursor=cursor(4), pace=AT_ONCE) as it:
-            it.client.sync = _no_snapshot  # type: ignore[method-assign]
+            it.takes_snapshots = False
             await it.until(lambda: it.numbers == [13])
             assert [item.reason for item in it.some(SnapshotNeeded)] == ["trimmed", "new"]
             assert [item.code for item in it.some(Disconnected)] == [4100]
-
-
-async def _no_snapshot() -> None:
-    """What needs a snapshot here does not get one: the position is not kept."""
 
 
 async def test_topics_are_changed_by_another_stream_from_the_same_cursor() -> None:
@@ -167,7 +164,7 @@ async def test_a_cursor_that_a_poll_refuses_is_dropped() -> None:
     async with fake_gateway() as fake:
         fake.poll = poll
         async with application(fake.address, "jwt", cursor=cursor(4), pace=AT_ONCE) as it:
-            it.client.sync = _no_snapshot  # type: ignore[method-assign]
+            it.takes_snapshots = False
             await it.until(lambda: it.numbers == [10])
             assert it.some(SnapshotNeeded) == [SnapshotNeeded("trimmed", cursor(9))]
 

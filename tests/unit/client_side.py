@@ -3,7 +3,7 @@
 from typing import Any
 
 from chatsync.client.effects import Answer, Effect, Leave, Send
-from chatsync.client.items import Event, Item, SnapshotNeeded, Transport
+from chatsync.client.entries import Entry, Event, SnapshotNeeded, Transport
 from chatsync.client.pace import Pace
 from chatsync.client.protocol import Protocol
 from chatsync.client.reconnect import Ending
@@ -87,12 +87,12 @@ class Side:
         self.protocol.tick(self.now)
         return self.sent()
 
-    def item(self) -> Item | None:
-        return self.protocol.next_item(self.now)
+    def item(self) -> Entry | None:
+        return self.protocol.next_entry(self.now)
 
-    def items(self) -> list[Item]:
+    def items(self) -> list[Entry]:
         """All that waits; the last one stays in the application's hand."""
-        found: list[Item] = []
+        found: list[Entry] = []
         while len(self.protocol.progress):
             item = self.item()
             assert item is not None

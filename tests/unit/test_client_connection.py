@@ -4,7 +4,7 @@ import pytest
 
 from chatsync.client import frames
 from chatsync.client.effects import Answer, Renew
-from chatsync.client.items import Frame
+from chatsync.client.entries import Frame
 from chatsync.errors import (
     Conflict,
     ConnectionLost,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatsync.client.items import Connected, Event, SnapshotNeeded
+from chatsync.client.entries import Connected, Event, SnapshotNeeded
 from unit.client_side import Side, connected, events, ping, settled
 from virtual_session import cursor
 

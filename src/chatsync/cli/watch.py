@@ -18,7 +18,7 @@ from chatsync.client import (
     SnapshotNeeded,
 )
 from chatsync.client.client import DEFAULT_TOPICS
-from chatsync.client.items import Frame, Item
+from chatsync.client.entries import Entry, Frame
 from chatsync.dev import server as dev_server
 from chatsync.dev.simulator import PHONE_NUMBER_ID, Customers
 from chatsync.dev.simulator import simulate as run_simulation
@@ -75,16 +75,16 @@ def tail(
 
 async def _watch(client: Client, *, is_quiet: bool) -> None:
     async with client:
-        async for item in client.events():
-            if isinstance(item, SnapshotNeeded):
+        async for entry in client.events():
+            if isinstance(entry, SnapshotNeeded):
                 # What is only printed has no state to repair.
                 client.snapshot_taken()
-            elif not is_quiet and (line := _line(item)) is not None:
+            elif not is_quiet and (line := _line(entry)) is not None:
                 click.echo(line)
 
 
 def _show_frame(frame: Frame, *, as_json: bool) -> None:
-    """All frames but the signs of life, as JSON; as text only those that are no item."""
+    """All frames but the signs of life, as JSON; as text only those that are no entry."""
     if frame["type"] in _SIGNS_OF_LIFE or (not as_json and frame["type"] in _ITEMS):
         return
     click.echo(json.dumps(frame, ensure_ascii=False))
@@ -122,15 +122,20 @@ def simulate(
         sys.exit(1)
 
 
-def _line(item: Item) -> str | None:
-    match item:
+def _line(entry: Entry) -> str | None:
+    match entry:
         case Event():
-            return _event_line(item)
+            return _event_line(entry)
         case Connected():
-            return f"connected as {item.user_id} of {item.tenant_id} at {item.cursor}"
+            return f"connected as {entry.user_id} of {entry.tenant_id} at {entry.cursor}"
         case Ephemeral():
             return json.dumps(
-                {"type": "ephemeral", "event": item.event, "topic": item.topic, "data": item.data},
+                {
+                    "type": "ephemeral",
+                    "event": entry.event,
+                    "topic": entry.topic,
+                    "data": entry.data,
+                },
                 ensure_ascii=False,
             )
         case _:

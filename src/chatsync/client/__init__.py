@@ -1,12 +1,12 @@
 """A client of chatsync: every event once and in order, over any network. See docs/client.md."""
 
 from chatsync.client.client import Client
-from chatsync.client.items import (
+from chatsync.client.entries import (
     Connected,
     Disconnected,
+    Entry,
     Ephemeral,
     Event,
-    Item,
     Snapshot,
     SnapshotNeeded,
     Subscription,
@@ -19,9 +19,9 @@ __all__ = [
     "Connected",
     "ConnectionLost",
     "Disconnected",
+    "Entry",
     "Ephemeral",
     "Event",
-    "Item",
     "Pace",
     "ProtocolViolation",
     "RequestError",

@@ -2,7 +2,7 @@
 
 import math
 
-from chatsync.client.items import Frame
+from chatsync.client.entries import Frame
 from chatsync.client.progress import Progress
 from chatsync.model import Cursor
 

@@ -9,7 +9,7 @@ from typing import cast
 import httpx2
 
 from chatsync import strict_json
-from chatsync.client.items import Frame
+from chatsync.client.entries import Frame
 from chatsync.client.link import LinkClosed
 from chatsync.client.reconnect import Ending
 from chatsync.client.requests import error_of

@@ -1,7 +1,7 @@
 """The client of a gateway: `async with Client(url, token) as client`, then `client.events()`.
 
 Drives `protocol.py` over the transport that works: all rules are there and in the parts it has.
-One task reads, one writes; an application that does not take items stops the reading.
+One task reads, one writes; an application that does not take entries stops the reading.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import httpx2
 from chatsync.client import snapshots
 from chatsync.client.api import Api, address_of
 from chatsync.client.commands import Commands
-from chatsync.client.items import Frame, Item, Quality, Snapshot, Transport
+from chatsync.client.entries import Entry, Frame, Quality, Snapshot, Transport
 from chatsync.client.journey import Journey
 from chatsync.client.pace import Pace
 from chatsync.client.protocol import Protocol
@@ -98,8 +98,8 @@ class Client(Commands):
         """What the present connection is, or the next one will try."""
         return self._journey.transport
 
-    async def events(self) -> AsyncGenerator[Item]:
-        """Yield items for ever, for one reader; asking for the next one takes the one before.
+    async def events(self) -> AsyncGenerator[Entry]:
+        """Yield entries for ever, for one reader; asking for the next one takes the one before.
 
         What was taken is acknowledged and never told again. Raises SessionEnded when the server
         wants no client back (close codes 45xx), ProtocolViolation for one that speaks something
@@ -107,10 +107,10 @@ class Client(Commands):
         """
         journey = self._journey
         while True:
-            item = self._protocol.next_item(time.monotonic())
+            entry = self._protocol.next_entry(time.monotonic())
             journey.took()
-            if item is not None:
-                yield item
+            if entry is not None:
+                yield entry
             elif journey.is_over:
                 if journey.failure is not None:
                     raise journey.failure

@@ -4,7 +4,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from chatsync.client.items import Frame, Subscription
+from chatsync.client.entries import Frame, Subscription
 
 
 class Commands(ABC):

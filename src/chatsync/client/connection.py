@@ -7,7 +7,7 @@ import math
 from enum import Enum, auto
 
 from chatsync.client.effects import Answer, Effect, Leave, Send
-from chatsync.client.items import Frame, Transport
+from chatsync.client.entries import Frame, Transport
 from chatsync.client.pace import Pace
 from chatsync.client.reconnect import Ending
 

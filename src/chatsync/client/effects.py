@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from chatsync.client.items import Frame
+from chatsync.client.entries import Frame
 from chatsync.errors import ChatsyncError
 
 

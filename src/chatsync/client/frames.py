@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import cast
 
 from chatsync import strict_json
-from chatsync.client.items import Connected, Ephemeral, Event, Frame, Transport
+from chatsync.client.entries import Connected, Ephemeral, Event, Frame, Transport
 from chatsync.client.reconnect import Ending
 from chatsync.errors import BadCursor, ProtocolViolation
 from chatsync.model import Cursor

@@ -12,7 +12,7 @@ import httpx2
 
 from chatsync.client.connection import State
 from chatsync.client.effects import Answer
-from chatsync.client.items import Disconnected, Frame, Transport
+from chatsync.client.entries import Disconnected, Frame, Transport
 from chatsync.client.ladder import Ladder
 from chatsync.client.link import LinkClosed
 from chatsync.client.pace import Pace
@@ -87,7 +87,7 @@ class Journey:
         self._visit.woken.set()
 
     def took(self) -> None:
-        """The application has taken an item, and may have made room."""
+        """The application has taken an entry, and may have made room."""
         self._visit.room.set()
         self.wake()
 

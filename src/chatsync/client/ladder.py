@@ -6,7 +6,7 @@ is no reason to change.
 
 import math
 
-from chatsync.client.items import Transport
+from chatsync.client.entries import Transport
 from chatsync.client.pace import Pace
 
 STEPS: tuple[Transport, ...] = ("websocket", "sse", "poll")

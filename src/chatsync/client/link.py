@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from chatsync.client.items import Frame
+from chatsync.client.entries import Frame
 from chatsync.client.reconnect import Ending
 
 

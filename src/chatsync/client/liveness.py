@@ -2,7 +2,7 @@
 
 import math
 
-from chatsync.client.items import Quality
+from chatsync.client.entries import Quality
 
 GOOD_MS = 300.0
 # Until a server has told its own.

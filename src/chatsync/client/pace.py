@@ -24,7 +24,7 @@ class Pace:
     # Connections in a row that come to nothing; None leaves it to the server, and else for ever.
     max_attempts: int | None = None
     # Items that wait for the application before the client stops to read.
-    waiting_items: int = 1_000
+    waiting_entries: int = 1_000
     # Requests that wait for their answers, also over a reconnect.
     waiting_requests: int = 1_000
     # Full jitter: a number between two others.

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from chatsync.client.api import Api, closed_by
-from chatsync.client.items import Frame
+from chatsync.client.entries import Frame
 from chatsync.client.link import Link, LinkClosed
 from chatsync.client.reconnect import Ending
 from chatsync.errors import RequestError, Unavailable

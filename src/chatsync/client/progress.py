@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from chatsync.client.items import Connected, Event, Item, SnapshotNeeded
+from chatsync.client.entries import Connected, Entry, Event, SnapshotNeeded
 from chatsync.model import Cursor
 
 
@@ -25,12 +25,12 @@ class Progress:
         self._is_forgotten = False
         # The last number that the application was given; it may still be in its hand.
         self._given = 0 if cursor is None else cursor.seq
-        self._in_hand: Item | None = None
-        self._waiting: deque[Item] = deque()
+        self._in_hand: Entry | None = None
+        self._waiting: deque[Entry] = deque()
         self._waiting_events = 0
 
     def __len__(self) -> int:
-        """How many items wait for the application."""
+        """How many entries wait for the application."""
         return len(self._waiting)
 
     @property
@@ -93,22 +93,22 @@ class Progress:
         self.told = told
         self._catch_up()
 
-    def append(self, item: Item) -> None:
-        self._waiting.append(item)
+    def append(self, entry: Entry) -> None:
+        self._waiting.append(entry)
 
-    def next(self) -> Item | None:
-        """Give the next item out; the one before counts as taken."""
+    def next(self) -> Entry | None:
+        """Give the next entry out; the one before counts as taken."""
         taken, self._in_hand = self._in_hand, None
         if isinstance(taken, Event):
             self.taken = Cursor.parse(taken.cursor)
         self._catch_up()
         if not self._waiting:
             return None
-        item = self._in_hand = self._waiting.popleft()
-        if isinstance(item, Event):
+        entry = self._in_hand = self._waiting.popleft()
+        if isinstance(entry, Event):
             self._waiting_events -= 1
-            self._given = item.seq
-        return item
+            self._given = entry.seq
+        return entry
 
     def _catch_up(self) -> None:
         """With nothing left to take, all that was told is taken."""

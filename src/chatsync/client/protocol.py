@@ -1,6 +1,6 @@
 """A client of protocol §3 as a state machine without I/O: the reference for the client's rules.
 
-Frames, the application's wishes and the time go in; effects come out, items wait in `progress`.
+Frames, the application's wishes and the time go in; effects come out, entries wait in `progress`.
 `now` is a monotonic clock in seconds. It outlives connections: `open` and `lost` mark each.
 """
 
@@ -11,8 +11,8 @@ from chatsync.client import frames, reconnect
 from chatsync.client.acknowledgement import Acknowledgement
 from chatsync.client.connection import Connection, State
 from chatsync.client.effects import Answer, Renew
+from chatsync.client.entries import Entry, Frame, Quality, Transport
 from chatsync.client.gap import Gap
-from chatsync.client.items import Frame, Item, Quality, Transport
 from chatsync.client.liveness import Liveness
 from chatsync.client.pace import Pace
 from chatsync.client.progress import Progress
@@ -119,13 +119,13 @@ class Protocol(Connection):
 
     # The application.
 
-    def next_item(self, now: float) -> Item | None:
-        """The next item for the application, which has taken the one before."""
+    def next_entry(self, now: float) -> Entry | None:
+        """The next entry for the application, which has taken the one before."""
         before = self.progress.taken
-        item = self.progress.next()
+        entry = self.progress.next()
         if self.progress.taken != before and self.can_send:
             self._acknowledgement.taken(now)
-        return item
+        return entry
 
     def snapshot_taken(self, number: int, now: float) -> None:
         """The snapshot that was needed as `number` is complete; its stream may be acknowledged."""

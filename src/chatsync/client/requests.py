@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from chatsync import errors
 from chatsync.client import frames
 from chatsync.client.effects import Answer, Send
-from chatsync.client.items import Frame
+from chatsync.client.entries import Frame
 from chatsync.errors import ChatsyncError, ConnectionLost, RateLimited, RequestError
 
 # What an error says that has no time in it.

@@ -3,7 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 
 from chatsync.client.api import Api
-from chatsync.client.items import Transport
+from chatsync.client.entries import Transport
 from chatsync.client.link import Link
 from chatsync.client.pace import Pace
 from chatsync.client.poll import open_poll

@@ -3,7 +3,7 @@
 import asyncio
 
 from chatsync.client.api import Api
-from chatsync.client.items import Frame, Snapshot
+from chatsync.client.entries import Frame, Snapshot
 from chatsync.client.pace import Pace
 from chatsync.client.tokens import Tokens
 from chatsync.errors import ProtocolViolation, RequestError, TokenExpired

@@ -7,7 +7,7 @@ import httpx2
 
 from chatsync.client import frames
 from chatsync.client.api import Api, bearer, closed_by, refusal
-from chatsync.client.items import Frame
+from chatsync.client.entries import Frame
 from chatsync.client.link import Link, LinkClosed
 from chatsync.client.reconnect import Ending
 

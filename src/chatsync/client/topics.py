@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from chatsync.client.items import Frame
+from chatsync.client.entries import Frame
 from chatsync.errors import ChatsyncError, Forbidden
 
 CHANGES = frozenset({"subscribe", "unsubscribe"})

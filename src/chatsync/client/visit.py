@@ -10,7 +10,7 @@ from typing import assert_never
 
 from chatsync.client.connection import State
 from chatsync.client.effects import Answer, Leave, Renew, Send
-from chatsync.client.items import Frame
+from chatsync.client.entries import Frame
 from chatsync.client.ladder import Ladder
 from chatsync.client.link import Link, LinkClosed
 from chatsync.client.pace import Pace
@@ -36,7 +36,7 @@ class Visit:
         on_frame: Callable[[Frame], None] | None,
         on_answer: Callable[[Answer], None],
     ) -> None:
-        # The application waits for items, the writer for something to do, the reader for room.
+        # The application waits for entries, the writer for something to do, the reader for room.
         self.arrived = asyncio.Event()
         self.woken = asyncio.Event()
         self.room = asyncio.Event()
@@ -77,13 +77,13 @@ class Visit:
     async def _read(self, link: Link) -> None:
         async for frame in link.frames():
             self._hear(frame)
-            if len(self._protocol.progress) >= self._pace.waiting_items:
+            if len(self._protocol.progress) >= self._pace.waiting_entries:
                 await self._until_room()
 
     async def _until_room(self) -> None:
         """Stop to read until half of what waits is taken: the server keeps the rest."""
         self._protocol.pause()
-        while len(self._protocol.progress) > self._pace.waiting_items // 2:
+        while len(self._protocol.progress) > self._pace.waiting_entries // 2:
             self.room.clear()
             await self.room.wait()
         self._protocol.listen(time.monotonic())

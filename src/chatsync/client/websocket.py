@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
 from chatsync.client import frames
-from chatsync.client.items import Frame
+from chatsync.client.entries import Frame
 from chatsync.client.link import Link, LinkClosed
 from chatsync.client.reconnect import ABNORMAL, Ending
 

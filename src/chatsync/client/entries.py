@@ -72,7 +72,7 @@ class Disconnected:
     retry_seconds: float
 
 
-Item: TypeAlias = Event | Ephemeral | Connected | SnapshotNeeded | Disconnected
+Entry: TypeAlias = Event | Ephemeral | Connected | SnapshotNeeded | Disconnected
 
 
 @dataclass(frozen=True, slots=True)
