@@ -98,7 +98,7 @@ class RealClient(ModelClient):
                     pass
 
     @property
-    def cursor(self) -> Cursor | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def cursor(self) -> Cursor | None:
         """The event in the application's hand counts: it was seen."""
         progress = self.protocol.progress
         if progress.taken is None or not self.spans:
@@ -107,11 +107,11 @@ class RealClient(ModelClient):
         return Cursor(progress.taken.epoch, max([progress.taken.seq, *seen[-1:]]))
 
     @cursor.setter
-    def cursor(self, value: Cursor | None) -> None:
+    def cursor(self, value: Cursor | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         assert value is None
 
     @property
-    def has_gap(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def has_gap(self) -> bool:
         return self.protocol._gap.is_open
 
     @has_gap.setter
@@ -119,12 +119,12 @@ class RealClient(ModelClient):
         assert not value
 
     @property
-    def unanswered(self) -> dict[int, str]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def unanswered(self) -> dict[int, str]:
         connecting = {0: "connect"} if self.protocol.state is State.CONNECTING else {}
         return {**connecting, **self._asked}
 
     @unanswered.setter
-    def unanswered(self, value: dict[int, str]) -> None:
+    def unanswered(self, value: dict[int, str]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         assert not value
 
 
