@@ -57,7 +57,7 @@ class RealClient(ModelClient):
         self._pump()
 
     def request(self, kind: str, **fields: Any) -> int:
-        number = self.protocol.request({"type": kind, **fields}, is_repeatable=True)
+        number = self.protocol.request({"type": kind, **fields}, self.now, is_repeatable=True)
         self._asked[number] = kind
         self._pump()
         return number

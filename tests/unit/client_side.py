@@ -82,6 +82,9 @@ class Side:
         assert self.sent() == []
         return ending
 
+    def request(self, frame: Frame, *, is_repeatable: bool) -> int:
+        return self.protocol.request(frame, self.now, is_repeatable=is_repeatable)
+
     def after(self, seconds: float) -> list[Frame]:
         self.now += seconds
         self.protocol.tick(self.now)

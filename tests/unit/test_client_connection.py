@@ -12,6 +12,7 @@ from chatsync.errors import (
     NotFound,
     ProtocolViolation,
     RateLimited,
+    TooLarge,
 )
 from unit.client_side import Side, connected, events, ping, settled
 from virtual_session import cursor
@@ -97,9 +98,9 @@ def test_a_token_that_expires_is_renewed_on_the_open_session():
 
 def test_a_reply_and_an_error_find_their_requests():
     side = settled()
-    first = side.protocol.request(SEND, is_repeatable=True)
-    second = side.protocol.request(ACCEPT, is_repeatable=False)
-    third = side.protocol.request(ACCEPT, is_repeatable=False)
+    first = side.request(SEND, is_repeatable=True)
+    second = side.request(ACCEPT, is_repeatable=False)
+    third = side.request(ACCEPT, is_repeatable=False)
     assert [frame["id"] for frame in side.sent()] == [first, second, third]
     conflict = {
         "type": "error",
@@ -119,8 +120,8 @@ def test_a_reply_and_an_error_find_their_requests():
 
 def test_what_is_repeatable_is_sent_again_with_the_same_client_id_and_the_rest_is_given_up():
     side = settled()
-    number = side.protocol.request(SEND, is_repeatable=True)
-    side.protocol.request(ACCEPT, is_repeatable=False)
+    number = side.request(SEND, is_repeatable=True)
+    side.request(ACCEPT, is_repeatable=False)
     before = side.sent()[0]
     side.lost()
     (given_up,) = side.answers
@@ -136,7 +137,7 @@ def test_what_is_repeatable_is_sent_again_with_the_same_client_id_and_the_rest_i
 
 def test_what_is_asked_while_away_is_sent_when_connected():
     side = Side(4)
-    side.protocol.request(ACCEPT, is_repeatable=False)
+    side.request(ACCEPT, is_repeatable=False)
     side.lost()
     assert side.answers == []
     side.open()
@@ -145,7 +146,7 @@ def test_what_is_asked_while_away_is_sent_when_connected():
 
 def test_an_error_that_invites_to_is_tried_again_after_its_time():
     side = settled()
-    number = side.protocol.request(SEND, is_repeatable=True)
+    number = side.request(SEND, is_repeatable=True)
     side.sent()
     refused = {
         "type": "error",
@@ -161,19 +162,32 @@ def test_an_error_that_invites_to_is_tried_again_after_its_time():
     assert side.answers == []
 
 
+def test_a_backlog_of_requests_is_sent_no_faster_than_half_of_what_the_server_allows():
+    side = Side(4)
+    for _ in range(30):
+        side.request(SEND, is_repeatable=True)
+    side.open()
+    sent = side.told(connected(4, limits={"framesPerSecond": 20, "frameBytes": 1000}))
+    assert len(sent) == 11, "a ping and ten requests"
+    assert side.protocol.next_deadline() == pytest.approx(side.now + 0.1)
+    assert len(side.after(0.5)) == 5
+    assert len(side.after(30)) == 10
+    assert len(side.after(1)) == 5
+    with pytest.raises(TooLarge):
+        side.request({**SEND, "message": {"text": "x" * 1000}}, is_repeatable=True)
+
+
 def test_a_client_takes_only_so_many_requests():
     side = Side()
     for _ in range(1_000):
-        side.protocol.request(SEND, is_repeatable=True)
+        side.request(SEND, is_repeatable=True)
     with pytest.raises(RateLimited):
-        side.protocol.request(SEND, is_repeatable=True)
+        side.request(SEND, is_repeatable=True)
 
 
 def test_subscribed_topics_are_asked_for_again_by_the_next_connection():
     side = settled()
-    number = side.protocol.request(
-        {"type": "subscribe", "topics": ["conversa:1"]}, is_repeatable=True
-    )
+    number = side.request({"type": "subscribe", "topics": ["conversa:1"]}, is_repeatable=True)
     side.sent()
     side.told(
         {"type": "reply", "id": number, "data": {"topics": ["conversation:1"], "cursor": cursor(4)}}
@@ -185,7 +199,7 @@ def test_subscribed_topics_are_asked_for_again_by_the_next_connection():
 def test_without_a_way_up_topics_are_changed_by_a_new_connection():
     side = Side(4)
     side.connect(4, "sse")
-    side.protocol.request({"type": "subscribe", "topics": ["a:1", "b:1"]}, is_repeatable=True)
+    side.request({"type": "subscribe", "topics": ["a:1", "b:1"]}, is_repeatable=True)
     side.sent()
     assert side.has_left
     assert side.lost().is_planned

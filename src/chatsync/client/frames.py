@@ -153,6 +153,10 @@ def heartbeat(frame: Frame) -> tuple[float | None, float | None]:
     return _seconds(interval), _seconds(timeout)
 
 
+def limits(frame: Frame) -> Frame:
+    return {} if frame.get("limits") is None else object_in(frame, "limits")
+
+
 def max_attempts(frame: Frame) -> int | None:
     """How often a server wants to be tried at most, where it tells."""
     if frame.get("reconnect") is None:

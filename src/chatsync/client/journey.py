@@ -98,7 +98,7 @@ class Journey:
     async def request(self, frame: Frame, *, is_repeatable: bool) -> Frame:
         if self.is_over:
             raise self.failure or ConnectionLost("the client has ended")
-        number = self._protocol.request(frame, is_repeatable=is_repeatable)
+        number = self._protocol.request(frame, time.monotonic(), is_repeatable=is_repeatable)
         future = self._answers[number] = asyncio.get_running_loop().create_future()
         self.wake()
         try:

@@ -107,7 +107,7 @@ class Protocol(Connection):
         else:
             if now >= self._acknowledgement.due_at:
                 self._acknowledge()
-            self.do(*self._requests.send_due(now))
+            self._send_requests(now)
 
     def pause(self) -> None:
         """This side stops to read: from now on silence says nothing of the other."""
@@ -138,11 +138,11 @@ class Protocol(Connection):
         self._acknowledge()
         self.leave(Ending(1000, "goodbye", is_planned=True))
 
-    def request(self, frame: Frame, *, is_repeatable: bool) -> int:
-        """Ask something; an Answer with this number follows. Raises RateLimited."""
+    def request(self, frame: Frame, now: float, *, is_repeatable: bool) -> int:
+        """Ask something; an Answer with this number follows. Raises RateLimited, TooLarge."""
         number = self._requests.add(frame, is_repeatable=is_repeatable)
         if self.state is State.OPEN:
-            self._send_requests()
+            self._send_requests(now)
         return number
 
     def drop_request(self, number: int) -> None:
@@ -210,7 +210,8 @@ class Protocol(Connection):
         if self.can_send:
             self._liveness.asked(now)
             self.say({"type": "ping", "n": self._requests.number()})
-        self._send_requests()
+        self._requests.begin(frames.limits(frame), now)
+        self._send_requests(now)
 
     def _begin(self, cursor: Cursor) -> None:
         """From here on nothing is missing, and nothing is acknowledged."""
@@ -280,8 +281,8 @@ class Protocol(Connection):
             self.topics.change(answer.request["type"], spelled)
         self.do(answer)
 
-    def _send_requests(self) -> None:
-        for send in self._requests.send_unsent():
+    def _send_requests(self, now: float) -> None:
+        for send in self._requests.send_due(now):
             if send.frame["type"] in CHANGES and self.transport != "websocket":
                 self._change_topics(send.frame)
             else:

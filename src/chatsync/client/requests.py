@@ -3,6 +3,7 @@
 What is idempotent is sent again until it is answered; of the rest nobody can say what became of it.
 """
 
+import json
 import math
 from dataclasses import dataclass
 
@@ -10,10 +11,14 @@ from chatsync import errors
 from chatsync.client import frames
 from chatsync.client.effects import Answer, Send
 from chatsync.client.entries import Frame
-from chatsync.errors import ChatsyncError, ConnectionLost, RateLimited, RequestError
+from chatsync.errors import ChatsyncError, ConnectionLost, RateLimited, RequestError, TooLarge
 
 # What an error says that has no time in it.
 RETRY_SECONDS = 1.0
+# Until a server has told its own.
+FRAME_BYTES = 65_536
+FRAMES_PER_SECOND = 50
+ID_BYTES = 32
 
 _ERRORS: dict[str, type[RequestError]] = {each.code: each for each in RequestError.__subclasses__()}
 
@@ -32,12 +37,25 @@ class Requests:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._frame_bytes = FRAME_BYTES
+        self._rate = float(FRAMES_PER_SECOND)
+        self._allowed = self._rate
+        self._allowed_at = 0.0
         self._last = 0
         self._waiting: dict[int, _Waiting] = {}
 
     @property
     def due_at(self) -> float:
-        return min((each.due_at for each in self._waiting.values()), default=math.inf)
+        """When there is something to send, on an open connection."""
+        return min((self._due_at(each) for each in self._waiting.values()), default=math.inf)
+
+    def begin(self, limits: Frame, now: float) -> None:
+        """A connection is open, with the server's `limits`."""
+        self._frame_bytes = int(frames.optional_number(limits, "frameBytes") or FRAME_BYTES)
+        told = frames.optional_number(limits, "framesPerSecond") or FRAMES_PER_SECOND
+        # The other half is for acknowledgements, pongs and what is ephemeral.
+        self._rate = self._allowed = max(1.0, told / 2)
+        self._allowed_at = now
 
     def number(self) -> int:
         """A number for a frame that the state machine itself wants an answer to."""
@@ -45,7 +63,9 @@ class Requests:
         return self._last
 
     def add(self, frame: Frame, *, is_repeatable: bool) -> int:
-        """Take a request. Raises RateLimited when too many wait."""
+        """Take a request. Raises RateLimited when too many wait, TooLarge for a long frame."""
+        if len(json.dumps(frame)) > self._frame_bytes - ID_BYTES:
+            raise TooLarge(f"a frame of more than {self._frame_bytes} bytes")
         if len(self._waiting) >= self._limit:
             raise RateLimited(f"more than {self._limit} requests wait for an answer")
         number = self.number()
@@ -61,12 +81,24 @@ class Requests:
         waiting.is_sent, waiting.due_at = True, math.inf
         return Send(waiting.frame)
 
-    def send_unsent(self) -> list[Send]:
-        """On a new connection: all that has no answer, in order."""
-        return [self.send(number) for number, each in self._waiting.items() if not each.is_sent]
-
     def send_due(self, now: float) -> list[Send]:
-        return [self.send(number) for number, each in self._waiting.items() if each.due_at <= now]
+        """In order, and no faster than the server allows: what is unsent, or to be sent again."""
+        due: list[Send] = []
+        self._allowed += (now - self._allowed_at) * self._rate
+        self._allowed, self._allowed_at = min(self._rate, self._allowed), now
+        for number, each in self._waiting.items():
+            if self._allowed < 1:
+                break
+            if not each.is_sent or each.due_at <= now:
+                due.append(self.send(number))
+                self._allowed -= 1
+        return due
+
+    def _due_at(self, waiting: _Waiting) -> float:
+        if waiting.is_sent and waiting.due_at == math.inf:
+            return math.inf
+        allowed_at = self._allowed_at + max(0.0, 1 - self._allowed) / self._rate
+        return max(allowed_at, waiting.due_at if waiting.is_sent else 0.0)
 
     def lost(self) -> list[Answer]:
         """The connection is gone: what may be repeated waits for the next one."""
