@@ -6,6 +6,9 @@ ChatsyncError
 ├── DatabaseUnavailable      no answer, or a transient refusal: retry with backoff; 503 to callers
 ├── QueueFull                the queue takes no more for now: try again later; 503 to callers
 ├── LeaseLost                the work was handed to another worker: drop it, touch nothing
+├── SessionEnded             of a client: coming back is of no use; the application has to know
+├── ConnectionLost           of a client: a request's outcome is unknown; look, then ask again
+├── ProtocolViolation        of a client: the server sent what the protocol does not know; reconnect
 ├── HandlerOutcome           raised by a handler to say what becomes of a message
 │   ├── Retry                try again, after a delay if one is given
 │   ├── Pause                give it back uncharged, and let nothing of its inbox begin meanwhile
@@ -55,6 +58,24 @@ class QueueFull(ChatsyncError):
 
 class LeaseLost(ChatsyncError):
     code = "lease_lost"
+
+
+class SessionEnded(ChatsyncError):
+    """A client stops. `close_code` says why (protocol §3), where the server closed."""
+
+    code = "session_ended"
+
+    def __init__(self, message: str, close_code: int | None = None) -> None:
+        super().__init__(message)
+        self.close_code = close_code
+
+
+class ConnectionLost(ChatsyncError):
+    code = "connection_lost"
+
+
+class ProtocolViolation(ChatsyncError):
+    code = "protocol_violation"
 
 
 class HandlerOutcome(ChatsyncError):

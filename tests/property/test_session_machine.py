@@ -217,7 +217,7 @@ class SessionMachine(RuleBasedStateMachine):
         match question:
             case Open(_, cursor, topics):
                 start = self.log.start(cursor)
-                wanted = [{"tenant": ALWAYS, **OPTIONAL}[topic] for topic in topics]
+                wanted = [{"tenant": ALWAYS, **OPTIONAL}.get(topic, topic) for topic in topics]
                 self.ledger.held = frozenset(wanted)
                 self.ledger.begin(start)
                 outputs = server.answer(

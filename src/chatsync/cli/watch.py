@@ -8,12 +8,25 @@ from typing import cast
 import click
 
 from chatsync.cli.context import settings_here
-from chatsync.client.stream import Frame, Stopped, follow
+from chatsync.client import (
+    Client,
+    Connected,
+    Ephemeral,
+    Event,
+    ProtocolViolation,
+    SessionEnded,
+    SnapshotNeeded,
+)
+from chatsync.client.client import DEFAULT_TOPICS
+from chatsync.client.entries import Entry, Frame
 from chatsync.dev import server as dev_server
 from chatsync.dev.simulator import PHONE_NUMBER_ID, Customers
 from chatsync.dev.simulator import simulate as run_simulation
-from chatsync.errors import ConfigError
+from chatsync.errors import BadCursor, ConfigError
 from chatsync.gateway.auth import mint
+
+_SIGNS_OF_LIFE = frozenset({"ping", "pong", "reply"})
+_ITEMS = frozenset({"connected", "events", "ephemeral"})
 
 
 @click.command()
@@ -44,17 +57,37 @@ def tail(
         role="agent",
         ttl_seconds=24 * 3600,
     )
-    address = (url or f"http://{settings.host}:{settings.port}").replace("http", "ws", 1)
-
-    async def watch() -> None:
-        frames = follow(f"{address}/ws", jwt, topics=list(topics) or None, cursor=cursor)
-        async for frame in frames:
-            click.echo(json.dumps(frame, ensure_ascii=False) if as_json else _told(frame))
-
     try:
-        asyncio.run(watch())
-    except Stopped as error:
+        client = Client(
+            url or f"http://{settings.host}:{settings.port}",
+            jwt,
+            topics=topics or DEFAULT_TOPICS,
+            cursor=cursor,
+            on_frame=lambda frame: _show_frame(frame, as_json=as_json),
+        )
+    except (BadCursor, ValueError) as error:
+        raise ConfigError(str(error)) from error
+    try:
+        asyncio.run(_watch(client, is_quiet=as_json))
+    except (SessionEnded, ProtocolViolation) as error:
         raise ConfigError(f"the gateway closed the session: {error}") from error
+
+
+async def _watch(client: Client, *, is_quiet: bool) -> None:
+    async with client:
+        async for entry in client.events():
+            if isinstance(entry, SnapshotNeeded):
+                # What is only printed has no state to repair.
+                client.snapshot_taken()
+            elif not is_quiet and (line := _line(entry)) is not None:
+                click.echo(line)
+
+
+def _show_frame(frame: Frame, *, as_json: bool) -> None:
+    """All frames but the signs of life, as JSON; as text only those that are no entry."""
+    if frame["type"] in _SIGNS_OF_LIFE or (not as_json and frame["type"] in _ITEMS):
+        return
+    click.echo(json.dumps(frame, ensure_ascii=False))
 
 
 @click.command()
@@ -89,19 +122,28 @@ def simulate(
         sys.exit(1)
 
 
-def _told(frame: Frame) -> str:
-    match frame["type"]:
-        case "events":
-            return "\n".join(_event_line(event) for event in frame["events"])
-        case "connected":
-            return f"connected as {frame['userId']} of {frame['tenantId']} at {frame['cursor']}"
+def _line(entry: Entry) -> str | None:
+    match entry:
+        case Event():
+            return _event_line(entry)
+        case Connected():
+            return f"connected as {entry.user_id} of {entry.tenant_id} at {entry.cursor}"
+        case Ephemeral():
+            return json.dumps(
+                {
+                    "type": "ephemeral",
+                    "event": entry.event,
+                    "topic": entry.topic,
+                    "data": entry.data,
+                },
+                ensure_ascii=False,
+            )
         case _:
-            return json.dumps(frame, ensure_ascii=False)
+            return None
 
 
-def _event_line(event: Frame) -> str:
-    data = event["data"]
-    message = cast(Frame, data.get("message") or {})
+def _event_line(event: Event) -> str:
+    message = cast(Frame, event.data.get("message") or {})
     who = cast(Frame, message.get("contact") or {}).get("name") or ""
-    what = message.get("content") or data.get("status") or ""
-    return f"{event['timestamp']}  {event['seq']:>6}  {event['type']:<22} {who}  {what}".rstrip()
+    what = message.get("content") or event.data.get("status") or ""
+    return f"{event.timestamp}  {event.seq:>6}  {event.type:<22} {who}  {what}".rstrip()
