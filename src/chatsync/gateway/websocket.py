@@ -9,6 +9,7 @@ import contextlib
 import math
 import time
 import uuid
+from collections.abc import Sequence
 from typing import assert_never
 
 import structlog
@@ -23,10 +24,20 @@ from chatsync.errors import (
     Unavailable,
 )
 from chatsync.events.feed import EpochChanged, TenantFeed, Trimmed
-from chatsync.gateway import access, auth
-from chatsync.gateway.effects import Authorize, Close, Effect, Locate, Open, Refresh, Write
+from chatsync.gateway import access, auth, standing
+from chatsync.gateway.devices import Held
+from chatsync.gateway.effects import (
+    Authorize,
+    Close,
+    Effect,
+    Locate,
+    Open,
+    Refresh,
+    Start,
+    Write,
+)
 from chatsync.gateway.outgoing import State
-from chatsync.gateway.resume import locate
+from chatsync.gateway.resume import locate, locate_kept
 from chatsync.gateway.session import Session
 from chatsync.gateway.shared import Shared
 from chatsync.model import Claims, CloseCode, full_topic
@@ -78,6 +89,7 @@ class Connection:
         )
         self._feed: TenantFeed | None = None
         self._claims: Claims | None = None
+        self._held: Held | None = None
         self._is_greeted = False
         self._woken = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -87,6 +99,11 @@ class Connection:
 
     def drain(self, retry_ms: tuple[int, int]) -> None:
         self._session.close(CloseCode.DRAINING, "the server is restarting", retry_ms)
+        self._woken.set()
+
+    def take_over(self) -> None:
+        reason = "another session of this device took over"
+        self._session.close(CloseCode.TOO_MANY_SESSIONS, reason)
         self._woken.set()
 
     async def run(self) -> None:
@@ -135,6 +152,9 @@ class Connection:
         if self._is_greeted:
             self._shared.hub.know(self._address)
         self._shared.hub.leave(self, self._claims)
+        self._session.reading.deliveries.end()
+        if self._held is not None:
+            self._shared.devices.leave(self._held)
         if self._feed is not None:
             self._shared.feed.detach(self._feed)
 
@@ -144,6 +164,8 @@ class Connection:
             if message["type"] == "websocket.disconnect":
                 return
             self._session.receive(message.get("text"), time.monotonic())
+            if self._held is not None:
+                self._shared.devices.note(self._held)
             await self._flush()
             self._woken.set()
 
@@ -173,6 +195,10 @@ class Connection:
                 if session.reading.epoch != feed.epoch:
                     start = await locate(self._shared.feed, feed, session.reading.cursor)
                     session.reset(start)
+                if session.is_in_doubt:
+                    await standing.ask_again(session, self._shared.database, feed)
+                    await self._carry_out(session.effects())
+                    continue
                 if session.reading.position >= feed.head:
                     return
                 await self._deliver_page(feed)
@@ -192,8 +218,11 @@ class Connection:
             return
         # A sync may have moved the position while the log was read.
         if found and session.reading.position == position:
+            assert session.claims is not None
+            found = standing.until_change(found, session.claims)
             before = session.reading.events_written
             session.deliver(found, found[-1].seq, feed.frames)
+            session.is_in_doubt |= standing.says_so(found[-1], session.claims)
             metrics.EVENTS_DELIVERED.inc(session.reading.events_written - before)
 
     async def _flush(self) -> None:
@@ -237,7 +266,7 @@ class Connection:
             self._claims = claims
             shared.hub.know(self._address)
             self._is_greeted = False
-            start = await locate(shared.feed, feed, effect.cursor)
+            start = await self._start(effect, feed, claims, wanted)
         except DatabaseUnavailable as error:
             unavailable = Unavailable(error.message, retry_after_ms=1000)
             session.refused(unavailable, CloseCode.OVERLOADED)
@@ -249,10 +278,24 @@ class Connection:
             session.opened(claims, wanted, denied, start, now, expires_at=_on_clock(claims, now))
             self._woken.set()
 
+    async def _start(
+        self, effect: Open, feed: TenantFeed, claims: Claims, wanted: Sequence[str]
+    ) -> Start:
+        """Where the session begins: at its client's cursor, else where its device acknowledged."""
+        shared, session = self._shared, self._session
+        kept = None
+        if effect.device is not None:
+            self._held = Held(claims, effect.device, session.session_id, session.receipt, self)
+            kept = await shared.devices.take(self._held)
+        if effect.cursor is not None:
+            return await locate(shared.feed, feed, effect.cursor)
+        return await locate_kept(shared.feed, feed, kept, wanted, shared.devices.max_events)
+
     async def _authorize(self, topics: tuple[str, ...]) -> None:
-        assert self._claims is not None
+        claims = self._session.claims
+        assert claims is not None
         try:
-            denied = await access.refused_topics(self._shared.database, self._claims, list(topics))
+            denied = await access.refused_topics(self._shared.database, claims, list(topics))
         except DatabaseUnavailable as error:
             self._session.refused(Unavailable(error.message, retry_after_ms=1000))
         else:
