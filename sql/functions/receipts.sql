@@ -100,7 +100,7 @@ $$;
 -- Called by workers once an hour: forgets devices that were not seen for so many days. A device whose
 -- session has been open for longer without a word gets its receipt back with the next one.
 create or replace function chatsync.forget_receipts(p_days integer) returns bigint
-language sql
+language sql security definer
 set search_path = pg_catalog, pg_temp
 as $$
   with forgotten as (
@@ -150,6 +150,21 @@ as $$
   order by r.user_id
 $$;
 
+-- Called by operators, for receivers(): the numbers of the events that brought a message and what
+-- became of it, as far as the log reaches. Reads the tenant's log.
+create or replace function chatsync.events_of_message(p_tenant_id text, p_message_id bigint)
+returns table (seq bigint, type text, created_at timestamptz)
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select e.seq, e.type, e.created_at
+  from chatsync.event_log e
+  where e.tenant_id = p_tenant_id
+    and e.type like 'message:%'
+    and p_message_id::text in (e.data ->> 'messageId', e.data -> 'message' ->> 'id')
+  order by e.seq
+$$;
+
 grant execute on function
   chatsync.take_device(text, text, text, text, integer),
   chatsync.lost_devices(jsonb),
@@ -158,5 +173,6 @@ to chatsync_gateway, chatsync_worker;
 grant execute on function chatsync.forget_receipts(integer) to chatsync_worker;
 grant execute on function
   chatsync.delivered_to(text, text),
+  chatsync.events_of_message(text, bigint),
   chatsync.receivers(text, bigint)
 to chatsync_operator, chatsync_worker;

@@ -2,6 +2,7 @@
 
 DOCTOR = {"check_indexes", "check_setup", "check_vacuum", "doctor", "vacuum_pins"}
 GATEWAY = DOCTOR | {
+    "can_access_conversation",
     "can_subscribe",
     "changes",
     "enqueue_deliveries",
@@ -10,6 +11,7 @@ GATEWAY = DOCTOR | {
     "list_conversations",
     "list_inboxes",
     "list_messages",
+    "lost_devices",
     "now",
     "outbox_waiting",
     "read_events",
@@ -27,11 +29,13 @@ GATEWAY = DOCTOR | {
     "status_rank",
     "stream_positions",
     "take_deliveries",
+    "take_device",
     "wire_conversation",
     "wire_message",
     "wire_profile",
     "wire_reactions",
     "wire_time",
+    "write_receipts",
 }
 # What any role may call: what views and defaults stand on.
 ANYBODY = {
@@ -48,8 +52,11 @@ OPERATOR = (
     ANYBODY
     | DOCTOR
     | {
+        "access_changed",
         "cancel_message",
         "dead_letters",
+        "delivered_to",
+        "events_of_message",
         "lift_limit",
         "limit_depth",
         "limit_in_flight",
@@ -62,6 +69,7 @@ OPERATOR = (
         "purge_dead_letters",
         "purge_queue",
         "queue_totals",
+        "receivers",
         "redrive",
         "resume",
         "retry_message",
@@ -115,6 +123,7 @@ WORKER = (
         "fit_messages",
         "forget_buckets",
         "forget_inbound",
+        "forget_receipts",
         "get_next_queue_message",
         "heartbeat",
         "hold_conversations",

@@ -1,4 +1,4 @@
-"""Which sessions of this process have which devices, and what they acknowledged, written in batches.
+"""Which sessions here have which devices, and what they acknowledged, written in batches.
 
 A device belongs to the session that connected with it last, on any gateway: the database decides,
 and a hint only says where to look. What a killed gateway had not written is delivered again.

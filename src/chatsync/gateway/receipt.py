@@ -34,11 +34,10 @@ class Receipt:
             self._since[topic] = cursor
 
     def acknowledge(self, cursor: Cursor, topics: frozenset[str]) -> None:
-        """Take an acknowledgement of this life of the log; an older one changes nothing."""
+        """Take an acknowledgement of this life of the log; an older one moves nothing back."""
         before = self.acknowledged
         if before is not None and before.cursor.epoch == cursor.epoch:
-            if cursor.seq < before.cursor.seq:
-                return
+            cursor = max(cursor, before.cursor, key=lambda each: each.seq)
         self._since = {
             topic: since
             for topic, since in self._since.items()

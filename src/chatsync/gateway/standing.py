@@ -33,10 +33,10 @@ def says_so(event: Event, claims: Claims) -> bool:
 
 
 async def ask_again(session: "Session", database: Database, feed: TenantFeed) -> None:
-    """Judge an open session anew; what it may no longer hear, it is told. Raises DatabaseUnavailable.
+    """Judge an open session anew; what it may no longer hear, it is told.
 
-    Begins anew at a head that was read before the question: what is passed over by that cannot hold
-    a change that the answer does not know.
+    It begins anew at a head that was read before the question: what is passed over by that cannot
+    hold a change that the answer does not know. Raises DatabaseUnavailable.
     """
     assert session.claims is not None
     epoch, head, held = feed.epoch, feed.head, session.topics

@@ -9,7 +9,6 @@ import contextlib
 import math
 import time
 import uuid
-from collections.abc import Sequence
 from typing import assert_never
 
 import structlog
@@ -20,24 +19,14 @@ from chatsync.errors import (
     DatabaseUnavailable,
     RateLimited,
     RequestError,
-    TokenExpired,
     Unavailable,
 )
 from chatsync.events.feed import EpochChanged, TenantFeed, Trimmed
-from chatsync.gateway import access, auth, standing
+from chatsync.gateway import access, auth, opening, standing
 from chatsync.gateway.devices import Held
-from chatsync.gateway.effects import (
-    Authorize,
-    Close,
-    Effect,
-    Locate,
-    Open,
-    Refresh,
-    Start,
-    Write,
-)
+from chatsync.gateway.effects import Authorize, Close, Effect, Locate, Open, Refresh, Write
 from chatsync.gateway.outgoing import State
-from chatsync.gateway.resume import locate, locate_kept
+from chatsync.gateway.resume import locate
 from chatsync.gateway.session import Session
 from chatsync.gateway.shared import Shared
 from chatsync.model import Claims, CloseCode, full_topic
@@ -266,30 +255,21 @@ class Connection:
             self._claims = claims
             shared.hub.know(self._address)
             self._is_greeted = False
-            start = await self._start(effect, feed, claims, wanted)
+            if effect.device is not None:
+                self._held = Held(claims, effect.device, session.session_id, session.receipt, self)
+            start = await opening.start(shared, feed, effect, wanted, self._held)
         except DatabaseUnavailable as error:
             unavailable = Unavailable(error.message, retry_after_ms=1000)
             session.refused(unavailable, CloseCode.OVERLOADED)
         except RequestError as error:
-            session.refused(error, _close_code(error))
+            session.refused(error, opening.close_code(error))
         else:
             metrics.RESUMES.labels(start.reason or "recovered").inc()
             now = time.monotonic()
-            session.opened(claims, wanted, denied, start, now, expires_at=_on_clock(claims, now))
+            session.opened(
+                claims, wanted, denied, start, now, expires_at=opening.on_clock(claims, now)
+            )
             self._woken.set()
-
-    async def _start(
-        self, effect: Open, feed: TenantFeed, claims: Claims, wanted: Sequence[str]
-    ) -> Start:
-        """Where the session begins: at its client's cursor, else where its device acknowledged."""
-        shared, session = self._shared, self._session
-        kept = None
-        if effect.device is not None:
-            self._held = Held(claims, effect.device, session.session_id, session.receipt, self)
-            kept = await shared.devices.take(self._held)
-        if effect.cursor is not None:
-            return await locate(shared.feed, feed, effect.cursor)
-        return await locate_kept(shared.feed, feed, kept, wanted, shared.devices.max_events)
 
     async def _authorize(self, topics: tuple[str, ...]) -> None:
         claims = self._session.claims
@@ -307,7 +287,7 @@ class Connection:
         except RequestError as error:
             self._session.refused(error)
         else:
-            self._session.refreshed(claims, expires_at=_on_clock(claims, time.monotonic()))
+            self._session.refreshed(claims, expires_at=opening.on_clock(claims, time.monotonic()))
 
     async def _locate(self, effect: Locate) -> None:
         assert self._feed is not None
@@ -317,21 +297,3 @@ class Connection:
             self._session.refused(Unavailable(error.message, retry_after_ms=1000))
         else:
             self._session.located(start)
-
-
-def _close_code(error: RequestError) -> CloseCode:
-    match error:
-        case TokenExpired():
-            return CloseCode.TOKEN_EXPIRED
-        case auth.NotYetValid():
-            return CloseCode.TOKEN_NOT_YET_VALID
-        case RateLimited():
-            return CloseCode.TOO_MANY_SESSIONS
-        case Unavailable():
-            return CloseCode.OVERLOADED
-        case _:
-            return CloseCode.UNAUTHORIZED
-
-
-def _on_clock(claims: Claims, now: float) -> float:
-    return now + claims.expires_at - time.time()
