@@ -29,3 +29,4 @@ comment on column chatsync.receipts.topics is 'The topics for which the position
 comment on column chatsync.receipts.seen_at is
   'When the device connected, acknowledged or left last: the offline queue counts from here.';
 select chatsync.protect_tenant_table('chatsync.receipts');
+grant select on chatsync.receipts to chatsync_worker;

@@ -19,7 +19,6 @@ from service.harness import (
     running_gateway,
     settings_for,
     token,
-    wait_for,
 )
 
 
@@ -49,7 +48,7 @@ async def test_a_device_goes_on_where_it_acknowledged_on_any_gateway(
             await agent.send(type="ack", cursor=taken)
             say(worker, 2)
             await hear(agent, 2)
-        await until(lambda: kept(owner) == 1, "the receipt")
+        await until(lambda: kept(owner) == 1)
         say(worker, 3)
 
         async with other.session(device="phone") as agent:
@@ -78,7 +77,7 @@ async def test_who_held_less_missed_too_much_or_said_nothing_begins_anew(
                 say(worker, 1)
                 await agent.send(type="ack", cursor=(await hear(agent, 1))[-1]["to"])
             await hear(silent, 1)
-        await until(lambda: kept(owner) == 1, "the receipt")
+        await until(lambda: kept(owner) == 1)
 
         async def opened(gateway: Gateway, **hello: Any) -> tuple[bool, str | None]:
             async with gateway.session(**hello) as agent:
@@ -124,11 +123,13 @@ async def test_a_takeover_whose_hint_is_lost_is_found_by_looking(
     monkeypatch.setattr(devices, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(devices, "FLUSH_SECONDS", 0.05)
     settings = settings_for(database_url)
-    async with running_gateway(settings, with_worker=False) as gateway:
-        async with gateway.session(device="phone") as agent:
-            elsewhere = connections.open("chatsync_gateway", tenants=tenant)
-            elsewhere.execute("select chatsync.take_device('t1', 'u1', 'phone', 'elsewhere', 7)")
-            assert (await agent.closed())[0] == 4506
+    async with (
+        running_gateway(settings, with_worker=False) as gateway,
+        gateway.session(device="phone") as agent,
+    ):
+        elsewhere = connections.open("chatsync_gateway", tenants=tenant)
+        elsewhere.execute("select chatsync.take_device('t1', 'u1', 'phone', 'elsewhere', 7)")
+        assert (await agent.closed())[0] == 4506
 
 
 async def test_nothing_is_written_while_nothing_changes(
@@ -151,14 +152,14 @@ async def test_nothing_is_written_while_nothing_changes(
         taken = (await hear(agent, 1))[-1]["to"]
         await hear(other, 1)
         await agent.send(type="ack", cursor=taken)
-        await until(lambda: kept(owner) == 1, "the receipt")
+        await until(lambda: kept(owner) == 1)
         before = version()
         await agent.send(type="ack", cursor=taken)
         await agent.send(type="ping", n=1)
         await agent.next("pong")
         # The next batch holds the other device alone.
         await other.send(type="ack", cursor=taken)
-        await until(lambda: kept(owner, "desk") == 1, "the other receipt")
+        await until(lambda: kept(owner, "desk") == 1)
         assert version() == before
 
 
@@ -173,7 +174,7 @@ async def test_of_a_killed_gateway_what_was_acknowledged_last_comes_again_and_no
             await agent.next("connected")
             say(worker, 1)
             await agent.send(type="ack", cursor=(await hear(agent, 1))[-1]["to"])
-            wait_for(lambda: kept(owner) == 1, "the receipt")
+            await until(lambda: kept(owner) == 1)
             say(worker, 2, 3)
             await agent.send(type="ack", cursor=(await hear(agent, 3))[-1]["to"])
             serving.kill()

@@ -30,24 +30,26 @@ async def test_a_topic_added_in_a_stream_is_complete_from_its_position_on_any_ga
         other.session() as there,
     ):
         await one.post(delivery(said("hello", "w1")))
-        topic = f"conversation:{(await here.events(1))[0]['data']['conversationId']}"
+        event = (await here.events_until("hello"))[-1]
+        topic = f"conversation:{event['data']['conversationId']}"
         writing = asyncio.create_task(asyncio.to_thread(write, topic))
         starts: list[int] = []
+        heard: list[list[Frame]] = []
         try:
             for agent in (here, there):
                 for _ in range(20):
                     await agent.next("events")
+                agent.seen.clear()
                 await agent.send(type="subscribe", id=1, topics=[topic])
                 reply = await agent.next("reply")
                 starts.append(int(reply["data"]["cursor"].rpartition(".")[2]))
-                for _ in range(20):
-                    await agent.next("events")
+                heard.append([frame for frame in agent.seen if frame["type"] == "events"])
+                heard[-1] += [await agent.next("events") for _ in range(20)]
         finally:
             has_ended.set()
             await writing
         say(writer, 1_000_000)
-        for agent, start in zip((here, there), starts, strict=True):
-            frames = [f for f in agent.seen if f["type"] == "events"]
+        for agent, start, frames in zip((here, there), starts, heard, strict=True):
             frames += await hear(agent, 1_000_000)
             assert start > 20
             check(owner, topic, start, frames)

@@ -63,7 +63,7 @@ def test_a_rule_that_does_not_know_grants_nothing(
 ) -> None:
     owner.execute(
         "create or replace function chatsync.can_subscribe(p_claims jsonb, p_topics text[])"
-        " returns boolean language sql stable return null"
+        " returns boolean language sql stable return null::boolean"
     )
     assert refused(gateway, "user:u1") == ["user:u1"]
 

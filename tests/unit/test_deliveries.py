@@ -18,10 +18,7 @@ def counts() -> Counts:
     """The outcomes since the test began, in their order."""
 
     def now() -> tuple[int, ...]:
-        return tuple(
-            int(metrics.DELIVERIES.labels(outcome)._value.get())  # pyright: ignore[reportPrivateUsage]
-            for outcome in OUTCOMES
-        )
+        return tuple(int(metrics.DELIVERIES.labels(outcome)._value.get()) for outcome in OUTCOMES)
 
     before = now()
     return lambda: tuple(new - old for new, old in zip(now(), before, strict=True))
@@ -78,7 +75,7 @@ def test_a_client_that_lags_far_is_counted_in_bounded_memory(counts: Counts):
     last = 10 + 3 * MAX_FRAMES
     for seq in range(11, last + 1):
         session.deliver(event(seq), to=seq)
-    waiting = session.session.reading.deliveries._waiting  # pyright: ignore[reportPrivateUsage]
+    waiting = session.session.reading.deliveries._waiting
     assert len(waiting) == MAX_FRAMES
     session.send("ack", cursor=cursor(last))
     assert counts() == (3 * MAX_FRAMES, 0, 0)

@@ -1,4 +1,4 @@
-"""What a session acknowledges is kept for its device: only what its client said, for what it held."""
+"""What is kept for a device: only what its client said, and for what it held."""
 
 import pytest
 
