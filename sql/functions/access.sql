@@ -1,32 +1,67 @@
--- Who may hear what. An operator may replace these functions with their own.
+-- Who may hear what. An operator may replace can_subscribe() and can_access_conversation() with their
+-- own, and calls access_changed() in the transaction after which they answer differently.
 
--- Which of the topics the holder of a token may not hear: their own tenant, user and presence are
--- granted, and the conversations of their tenant. A foreign conversation and an unknown one are alike.
-create or replace function chatsync.refused_topics(p_claims jsonb, p_topics text[]) returns text[]
+-- Whether the holder of a token may hear a conversation: every one of their tenant. A foreign
+-- conversation and an unknown one are alike.
+create or replace function chatsync.can_access_conversation(p_claims jsonb, p_conversation_id bigint)
+returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(array_agg(t.topic order by t.position), '{}')
-  from unnest(p_topics) with ordinality as t (topic, position)
-  where t.topic <> 'tenant:' || (p_claims ->> 'tenant')
-    and t.topic <> 'user:' || (p_claims ->> 'sub')
-    and t.topic <> 'presence:' || (p_claims ->> 'tenant')
-    and not (
-      t.topic ~ '^conversation:[0-9]{1,18}$'
-      and exists (
-        select from chatsync.conversations v
-        where v.tenant_id = p_claims ->> 'tenant'
-          and v.conversation_id = nullif(regexp_replace(t.topic, '^conversation:([0-9]{1,18})$|^.*$', '\1'), '')::bigint))
+  select exists (
+    select from chatsync.conversations v
+    where v.tenant_id = p_claims ->> 'tenant' and v.conversation_id = p_conversation_id)
 $$;
 
+-- Whether the holder of a token, {tenant, sub, role}, may hear all of the topics: their own tenant,
+-- user and presence, and the conversations that they have access to.
 create or replace function chatsync.can_subscribe(p_claims jsonb, p_topics text[]) returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select cardinality(chatsync.refused_topics(p_claims, p_topics)) = 0
+  select coalesce(bool_and(
+    t.topic = 'tenant:' || (p_claims ->> 'tenant')
+    or t.topic = 'user:' || (p_claims ->> 'sub')
+    or t.topic = 'presence:' || (p_claims ->> 'tenant')
+    or case
+      when t.topic ~ '^conversation:[0-9]{1,18}$'
+        then chatsync.can_access_conversation(p_claims, substr(t.topic, 14)::bigint)
+      else false
+    end), true)
+  from unnest(p_topics) as t (topic)
+$$;
+
+-- Called by gateways: which of the topics the holder of the claims may not hear, by can_subscribe().
+-- It is asked for each topic only when it does not grant all of them at once.
+create or replace function chatsync.refused_topics(p_claims jsonb, p_topics text[]) returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if chatsync.can_subscribe(p_claims, p_topics) then
+    return '{}';
+  end if;
+  return (
+    select coalesce(array_agg(t.topic order by t.position), '{}')
+    from unnest(p_topics) with ordinality as t (topic, position)
+    where chatsync.can_subscribe(p_claims, array[t.topic]) is not true);
+end
+$$;
+
+-- Called by an operator, in the transaction that changes what a user may hear: their sessions are
+-- judged anew before they are given anything that is committed after it.
+create or replace function chatsync.access_changed(p_tenant_id text, p_user_id text) returns void
+language sql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select chatsync.publish(
+    p_tenant_id, array['user:' || p_user_id], 'access:changed',
+    jsonb_build_object('userId', p_user_id))
 $$;
 
 grant execute on function
+  chatsync.can_access_conversation(jsonb, bigint),
   chatsync.refused_topics(jsonb, text[]),
   chatsync.can_subscribe(jsonb, text[])
 to chatsync_gateway, chatsync_worker;
+grant execute on function chatsync.access_changed(text, text) to chatsync_operator, chatsync_worker;

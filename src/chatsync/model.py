@@ -36,6 +36,8 @@ class Event:
     seq: int
     topics: frozenset[str]
     encoded: bytes
+    # Its type.
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,8 @@ class Settings(BaseSettings):
     webhook_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     # Evolution may put media into its webhooks, in base64.
     evolution_webhook_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
+    offline_max_events: int = Field(default=1000, ge=0, le=100_000)
+    offline_ttl_days: int = Field(default=7, ge=1, le=365)
     ring_events: int = Field(default=1024, ge=16)
     ping_interval_ms: int = Field(
         default=25_000, ge=100, validation_alias=_also("PING_INTERVAL", "PING_INTERVAL_MS")

@@ -270,6 +270,14 @@ class SessionMachine(RuleBasedStateMachine):
             self.client.saw_all(self.log.events, ALWAYS)
             self.client.saw_none(self.log.events, NEVER)
 
+    @invariant()
+    def what_is_kept_for_its_device_the_client_has_taken(self) -> None:
+        if self.server is None or self.client.cursor is None:
+            return
+        kept = self.server.session.receipt.acknowledged
+        if kept is not None and kept.cursor.epoch == self.client.cursor.epoch:
+            assert kept.cursor.seq <= self.client.cursor.seq
+
     def teardown(self) -> None:
         """Let everything arrive: then the client knows all, and waits for no answer."""
         self.let_everything_arrive()

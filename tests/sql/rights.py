@@ -2,6 +2,7 @@
 
 DOCTOR = {"check_indexes", "check_setup", "check_vacuum", "doctor", "vacuum_pins"}
 GATEWAY = DOCTOR | {
+    "can_access_conversation",
     "can_subscribe",
     "changes",
     "enqueue_deliveries",
@@ -10,6 +11,7 @@ GATEWAY = DOCTOR | {
     "list_conversations",
     "list_inboxes",
     "list_messages",
+    "lost_devices",
     "now",
     "outbox_waiting",
     "publish",
@@ -28,11 +30,13 @@ GATEWAY = DOCTOR | {
     "status_rank",
     "stream_positions",
     "take_deliveries",
+    "take_device",
     "wire_conversation",
     "wire_message",
     "wire_profile",
     "wire_reactions",
     "wire_time",
+    "write_receipts",
 }
 # What a gateway does for its callers, and a worker never.
 CALLERS = {"issue_ticket", "spend_ticket", "unpublishable_topics"}
@@ -51,8 +55,11 @@ OPERATOR = (
     ANYBODY
     | DOCTOR
     | {
+        "access_changed",
         "cancel_message",
         "dead_letters",
+        "delivered_to",
+        "events_of_message",
         "lift_limit",
         "limit_depth",
         "limit_in_flight",
@@ -65,6 +72,7 @@ OPERATOR = (
         "purge_dead_letters",
         "purge_queue",
         "queue_totals",
+        "receivers",
         "redrive",
         "resume",
         "retry_message",
@@ -121,6 +129,7 @@ WORKER = (
         "forget_buckets",
         "forget_inbound",
         "full_buckets",
+        "forget_receipts",
         "get_next_queue_message",
         "has_many_dead_rows",
         "heartbeat",

@@ -42,6 +42,22 @@ def of_id_42(worker: SyncConnection) -> None:
     )
 
 
+def told_of_message_7(worker: SyncConnection, gateway: SyncConnection) -> None:
+    """The message whose delivery the document looks up: ana's phone acknowledged it."""
+    worker.execute(
+        "select chatsync.publish('acme', '{tenant:acme}', 'message:new',"
+        ' \'{"message": {"id": "7"}}\')'
+    )
+    worker.execute("select chatsync.stamp()")
+    gateway.execute("select chatsync.take_device('acme', 'ana', 'phone', 's1', 7)")
+    gateway.execute(
+        "select chatsync.write_receipts(jsonb_build_array(jsonb_build_object('tenant', 'acme',"
+        " 'user', 'ana', 'device', 'phone', 'session', 's1', 'isOpen', true, 'epoch', epoch,"
+        " 'seq', head, 'topics', '{tenant:acme}'::text[])))"
+        " from chatsync.stream_positions(array['acme'])"
+    )
+
+
 @pytest.fixture(scope="module")
 def database(shared: Connections) -> Generator[SyncConnection]:
     """A connection to a database where everything went wrong that the document knows."""
@@ -81,6 +97,7 @@ def database(shared: Connections) -> Generator[SyncConnection]:
         " metadata, priority, retry_count, scheduled_at, created_at, done_at)"
         " values (1, 'outbound', 't1', 'test', 'c', '{}', 0, 1, now(), now(), now())"
     )
+    told_of_message_7(worker, shared.open("chatsync_gateway", tenants="acme"))
     # Somebody forgot a transaction, with an event in it that nobody numbered.
     forgotten = shared.open("chatsync_worker")
     with forgotten.transaction():

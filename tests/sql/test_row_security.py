@@ -33,6 +33,7 @@ HIDDEN = {
     "queue_limits",
     "queue_pauses",
     "tickets",
+    "receipts",
 }
 
 
@@ -62,6 +63,7 @@ def filled(shared: Connections) -> Connections:
             "select chatsync.enqueue_deliveries(%s, array['c', 'c'], array['a', 'b']::bytea[])",
             [[inbox, 999]],
         )
+        owner.execute("select chatsync.take_device(%s, 'u', 'd', 's', 7)", [tenant])
         owner.execute(
             "select chatsync.reject_delivery(%s, %s, 'c', 'delivery', 'x', null, 'bad')",
             [tenant, inbox],

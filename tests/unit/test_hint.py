@@ -12,6 +12,7 @@ from chatsync.events.hint import EVERYTHING, MAX_PAYLOAD_BYTES, Hint
         Hint(tenants=frozenset({"t1"})),
         Hint(tenants=frozenset({"t1", "t2"}), queues=frozenset({"inbound"})),
         Hint(probe="nonce"),
+        Hint(sessions=frozenset({"s1", "s2"})),
         Hint(frozenset({"é", "a b"}), frozenset({"q"}), "p"),
         EVERYTHING,
     ],

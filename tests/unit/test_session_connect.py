@@ -43,8 +43,21 @@ def test_a_topic_named_twice_is_asked_for_once_and_in_order():
 
 def test_unknown_fields_of_connect_are_ignored():
     session = VirtualSession()
-    asked = session.send("connect", token="t", client={"name": "web"}, device="d1", colour="red")
+    asked = session.send("connect", token="t", client={"name": "web"}, colour="red")
     assert asked == [Open("t", None, ("tenant", "user"))]
+
+
+def test_connect_names_its_device():
+    asked = VirtualSession().send("connect", token="t", device="phone 1")
+    assert asked == [Open("t", None, ("tenant", "user"), "phone 1")]
+
+
+@pytest.mark.parametrize("device", ["", 1, [], {}, True, "x" * 201, "a\0b", "\ud800"])
+def test_a_device_that_cannot_be_kept_ends_the_session(device: object):
+    outputs = VirtualSession().send("connect", token="t", device=device)
+    (error,) = closes_with(outputs, CloseCode.BAD_FRAME)
+    assert error["code"] == "invalid"
+    assert "device" in error["message"]
 
 
 def test_a_header_stands_for_the_token_of_the_frame():

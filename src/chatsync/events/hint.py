@@ -12,7 +12,9 @@ MAX_PAYLOAD_BYTES = 7900  # PostgreSQL refuses 8000 and more.
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """Tenants whose logs grew and queues that got work; `is_everything` says look everywhere.
+    """Tenants whose logs grew, queues that got work, sessions whose device may have another one.
+
+    `is_everything` says look everywhere.
 
     `by` names the process that rings, which has heard it already.
     """
@@ -22,6 +24,7 @@ class Hint:
     probe: str | None = None
     is_everything: bool = False
     by: str | None = None
+    sessions: frozenset[str] = frozenset()
 
     def __or__(self, other: "Hint") -> "Hint":
         return Hint(
@@ -30,6 +33,7 @@ class Hint:
             other.probe or self.probe,
             self.is_everything or other.is_everything,
             other.by or self.by,
+            self.sessions | other.sessions,
         )
 
     def encode(self) -> str:
@@ -41,6 +45,8 @@ class Hint:
             named["tenants"] = sorted(self.tenants)
         if self.queues:
             named["queues"] = sorted(self.queues)
+        if self.sessions:
+            named["sessions"] = sorted(self.sessions)
         if self.probe:
             named["probe"] = self.probe
         if self.by:
@@ -63,6 +69,7 @@ class Hint:
             _names(named.get("queues")),
             _name(named.get("probe")),
             by=_name(named.get("by")),
+            sessions=_names(named.get("sessions")),
         )
 
 

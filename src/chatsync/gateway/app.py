@@ -24,6 +24,7 @@ from chatsync.events.feed import Feed
 from chatsync.events.listener import Listener
 from chatsync.events.stamper import Stamper
 from chatsync.gateway.auth import Authenticator
+from chatsync.gateway.devices import Devices
 from chatsync.gateway.effects import Limits
 from chatsync.gateway.http.conversations import Conversations
 from chatsync.gateway.http.events import Events
@@ -63,6 +64,7 @@ class _Parts:
     feed: Feed
     hub: Hub
     intake: Intake
+    devices: Devices
 
 
 def create(
@@ -89,6 +91,7 @@ def create(
                     parts.stamper.run,
                     parts.feed.run,
                     parts.intake.run,
+                    parts.devices.run,
                 )
             )
             if with_worker:
@@ -131,6 +134,12 @@ def _assemble(settings: Settings) -> _Parts:
         ),
         hub=hub,
         intake=Intake(database, doorbell, max_retries=settings.max_retries),
+        devices=Devices(
+            database,
+            doorbell,
+            max_events=settings.offline_max_events,
+            ttl_days=settings.offline_ttl_days,
+        ),
     )
 
 
@@ -157,6 +166,7 @@ def _routes(
         authenticator,
         _limits(settings),
         frozenset(settings.allowed_origins),
+        parts.devices,
     )
     conversations = Conversations(parts.database, authenticator)
     health = Health(_checks(parts), settings.metrics_dir)

@@ -42,6 +42,7 @@ class Open:
     token: str | None
     cursor: Cursor | None
     topics: tuple[str, ...]
+    device: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

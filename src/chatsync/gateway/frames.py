@@ -65,6 +65,14 @@ def text(frame: Frame, field: str) -> str | None:
     return value
 
 
+def name(frame: Frame, field: str) -> str | None:
+    """An optional name, as short as a topic's. Raises Invalid."""
+    value = text(frame, field)
+    if value is not None and _TOPIC.fullmatch(value) is None:
+        raise Invalid(f"{field} must have between 1 and {MAX_TOPIC_LENGTH} characters")
+    return value
+
+
 def encode(kind: str, **fields: object) -> bytes:
     """A server frame; fields that are None are left out."""
     return json.dumps(

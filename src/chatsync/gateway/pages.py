@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from itertools import accumulate
 
+from chatsync.database import Database
 from chatsync.events.feed import EpochChanged, Feed, TenantFeed, Trimmed
+from chatsync.gateway import standing
 from chatsync.gateway.resume import locate
 from chatsync.gateway.session import Session
 from chatsync.model import Event
@@ -14,13 +16,19 @@ PAGE = 100
 PAGE_BYTES = 262_144
 
 
-async def deliver_page(feed: Feed, tenant: TenantFeed, session: Session) -> bool:
+async def deliver_page(
+    feed: Feed, tenant: TenantFeed, session: Session, database: Database
+) -> bool:
     """Give an open session what comes next; false when it has all there is.
 
-    What cannot be given completely becomes a reset. Raises DatabaseUnavailable.
+    What cannot be given completely becomes a reset, and what may not be heard any more is not
+    given. Raises DatabaseUnavailable.
     """
     if session.reading.epoch != tenant.epoch:
         session.reset(await locate(feed, tenant, session.reading.cursor))
+    if session.is_in_doubt:
+        await standing.ask_again(session, database, tenant)
+        return True
     position = session.reading.position
     if position >= tenant.head:
         return False
@@ -34,9 +42,11 @@ async def deliver_page(feed: Feed, tenant: TenantFeed, session: Session) -> bool
         return True
     # A sync may have moved the position while the log was read.
     if found and session.reading.position == position:
-        found = _first_bytes(found)
+        assert session.claims is not None
+        found = standing.until_change(_first_bytes(found), session.claims)
         before = session.reading.events_written
         session.deliver(found, found[-1].seq, tenant.frames)
+        session.is_in_doubt |= standing.says_so(found[-1], session.claims)
         metrics.EVENTS_DELIVERED.inc(session.reading.events_written - before)
     return True
 

@@ -7,8 +7,10 @@ where the next frame begins. Frames that several sessions want alike are encoded
 from collections.abc import Sequence
 
 from chatsync.gateway import frames
+from chatsync.gateway.deliveries import Deliveries
 from chatsync.gateway.effects import Start
 from chatsync.model import Cursor, Event
+from chatsync.telemetry import metrics
 
 
 class Reading:
@@ -25,6 +27,7 @@ class Reading:
         self.replay_until: int | None = None
         self._is_redelivery = False
         self.events_written = 0
+        self.deliveries = Deliveries()
         # A client that was told `more` must get a frame without it, even if that holds nothing.
         self._owes_last_frame = False
 
@@ -37,6 +40,7 @@ class Reading:
         self.epoch = start.epoch
         self.sent = self.delivered_to = 0
         self._owes_last_frame = False
+        self.deliveries.end()
         self._go_to(start.position if start.reason is None else start.head, start.head)
 
     def go_back(self, start: Start) -> None:
@@ -88,9 +92,18 @@ class Reading:
                 is_redelivered=is_redelivered,
             )
             encoded[key] = frame
+        self.deliveries.sent(to, self._count_fresh(mine))
+        if is_redelivered:
+            metrics.EVENTS_REDELIVERED.inc(len(mine))
         self.told = to
         self.delivered_to = max(self.delivered_to, to)
         return frame
+
+    def _count_fresh(self, mine: Sequence[Event]) -> int:
+        """How many were not delivered before."""
+        if not mine or mine[0].seq > self.delivered_to:
+            return len(mine)
+        return sum(event.seq > self.delivered_to for event in mine)
 
     def tell(self) -> Cursor:
         """The position for a ping: everything up to it was sent, unless a replay is under way."""

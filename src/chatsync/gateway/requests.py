@@ -16,6 +16,7 @@ class Connect:
     token: str | None
     cursor: Cursor | None
     topics: tuple[str, ...]
+    device: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def parse(frame: Frame) -> Request:
             # In this order: a session is refused for its token before anything else.
             token = frames.text(frame, "token")
             topics = tuple(frames.topics(frame, DEFAULT_TOPICS))
-            return Connect(token, _optional_cursor(frame), topics)
+            return Connect(token, _optional_cursor(frame), topics, frames.name(frame, "device"))
         case "subscribe":
             return Subscribe(tuple(frames.topics(frame)))
         case "unsubscribe":

@@ -1,7 +1,10 @@
 """Judges cursors: where a reader of the log may begin. One rule for every transport."""
 
+from collections.abc import Iterable
+
 from chatsync.events.feed import Feed, TenantFeed
 from chatsync.gateway.effects import Start
+from chatsync.gateway.receipt import Acknowledged
 from chatsync.model import Cursor
 
 
@@ -16,6 +19,25 @@ async def locate(feed: Feed, tenant: TenantFeed, cursor: Cursor | None) -> Start
     reason = _objection(tenant, cursor)
     position = tenant.head if cursor is None or reason is not None else cursor.seq
     return Start(tenant.epoch, position, tenant.head, reason)
+
+
+async def locate_kept(
+    feed: Feed,
+    tenant: TenantFeed,
+    kept: Acknowledged | None,
+    topics: Iterable[str],
+    max_events: int,
+) -> Start:
+    """Begin where a device acknowledged, as after a cursor that its client named.
+
+    That is so if it held all these topics, and at most so many events came since. Else begin as
+    whoever names no cursor: `new`. Raises DatabaseUnavailable.
+    """
+    if kept is not None and kept.topics.issuperset(topics):
+        start = await locate(feed, tenant, kept.cursor)
+        if start.reason is None and start.head - start.position <= max_events:
+            return start
+    return await locate(feed, tenant, None)
 
 
 def _is_within(tenant: TenantFeed, cursor: Cursor) -> bool:

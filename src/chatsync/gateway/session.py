@@ -21,19 +21,13 @@ from chatsync.errors import (
 from chatsync.gateway import frames, requests
 from chatsync.gateway.acknowledgement import MAX_REDELIVERIES, Acknowledgement
 from chatsync.gateway.allowance import Allowance
-from chatsync.gateway.effects import (
-    Authorize,
-    Limits,
-    Locate,
-    Open,
-    Refresh,
-    Start,
-)
+from chatsync.gateway.effects import Authorize, Limits, Locate, Open, Refresh, Start
 from chatsync.gateway.expiry import Expiry
 from chatsync.gateway.frames import Frame, RequestId
 from chatsync.gateway.heartbeat import Heartbeat
 from chatsync.gateway.outgoing import Outgoing, State
 from chatsync.gateway.reading import Reading
+from chatsync.gateway.receipt import Receipt
 from chatsync.gateway.requests import (
     Ack,
     Connect,
@@ -58,6 +52,9 @@ class Session(Outgoing):
         self.topics: frozenset[str] = frozenset()
         self.reading = Reading()
         self.acknowledgement = Acknowledgement(limits.ack_timeout_ms / 1000)
+        self.receipt = Receipt()
+        # What it may hear is to be asked again before it is given anything more.
+        self.is_in_doubt = False
         self._limits = limits
         self._has_bearer = has_bearer
         self._sync_requests: list[RequestId] = []
@@ -140,6 +137,7 @@ class Session(Outgoing):
             message = f"not allowed: {', '.join(denied)}"
             self.refused(Forbidden(message, data={"topics": list(denied)}))
             return
+        self.receipt.subscribed(set(wanted) - self.topics, self.reading.cursor)
         self.topics |= frozenset(wanted)
         self._reply({"topics": list(wanted), "cursor": str(self.reading.cursor)})
 
@@ -151,6 +149,7 @@ class Session(Outgoing):
             self.refused(error, CloseCode.IDENTITY_CHANGED)
             return
         self.claims = claims
+        self.is_in_doubt = True
         self._expiry.begin(expires_at)
         self._reply({"tokenExpiresAt": frames.timestamp(claims.expires_at)})
 
@@ -178,12 +177,13 @@ class Session(Outgoing):
         """What was delivered has left for the client: its time to acknowledge begins."""
         self.acknowledgement.written(self.reading.delivered_to, now)
 
-    def reset(self, start: Start) -> None:
-        """Begin anew at the head: the client needs a snapshot."""
+    def reset(self, start: Start, topics: Sequence[str] | None = None) -> None:
+        """Begin anew at the head: the client needs a snapshot. `topics` were taken away."""
+        self.is_in_doubt = True
         self.reading.begin(start)
         self.acknowledgement.begin(self.reading.position)
         cursor = str(self.reading.cursor)
-        self._write(frames.encode("reset", reason=start.reason, cursor=cursor))
+        self._write(frames.encode("reset", reason=start.reason, cursor=cursor, topics=topics))
         self._end_sync()
 
     def tick(self, now: float) -> None:
@@ -211,7 +211,7 @@ class Session(Outgoing):
         assert isinstance(request, Connect)
         self._check_topic_count(len(request.topics))
         self.state = State.CONNECTING
-        self._ask(Open(request.token, request.cursor, request.topics))
+        self._ask(Open(request.token, request.cursor, request.topics, request.device))
 
     def _dispatch(self, request: Request, now: float) -> None:
         match request:
@@ -267,6 +267,8 @@ class Session(Outgoing):
             self.close(CloseCode.BAD_FRAME, "an acknowledgement beyond what was sent")
             return
         self.acknowledgement.acknowledge(cursor.seq, self.reading.delivered_to, now)
+        self.reading.deliveries.acknowledge(cursor.seq)
+        self.receipt.acknowledge(cursor, self.topics)
 
     def _spelled(self, topics: Sequence[str]) -> list[str]:
         assert self.claims is not None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from chatsync.database import Database
 from chatsync.events.feed import Feed
 from chatsync.gateway.auth import Authenticator
+from chatsync.gateway.devices import Devices
 from chatsync.gateway.effects import Limits
 from chatsync.gateway.hub import Hub
 
@@ -19,3 +20,4 @@ class Shared:
     authenticator: Authenticator
     limits: Limits
     allowed_origins: frozenset[str]
+    devices: Devices

@@ -19,11 +19,11 @@ from chatsync.errors import (
     DatabaseUnavailable,
     RateLimited,
     RequestError,
-    TokenExpired,
     Unavailable,
 )
 from chatsync.events.feed import TenantFeed
-from chatsync.gateway import access, auth
+from chatsync.gateway import access, auth, opening
+from chatsync.gateway.devices import Held
 from chatsync.gateway.effects import Authorize, Close, Effect, Locate, Open, Refresh, Write
 from chatsync.gateway.hub import Transport
 from chatsync.gateway.outgoing import State
@@ -81,6 +81,7 @@ class Connection:
         )
         self._feed: TenantFeed | None = None
         self._claims: Claims | None = None
+        self._held: Held | None = None
         self._is_greeted = False
         self._woken = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -90,6 +91,11 @@ class Connection:
 
     def drain(self, retry_ms: tuple[int, int]) -> None:
         self._session.close(CloseCode.DRAINING, "the server is restarting", retry_ms)
+        self._woken.set()
+
+    def take_over(self) -> None:
+        reason = "another session of this device took over"
+        self._session.close(CloseCode.TOO_MANY_SESSIONS, reason)
         self._woken.set()
 
     async def run(self) -> None:
@@ -138,6 +144,9 @@ class Connection:
         if self._is_greeted:
             self._shared.hub.know(self._address)
         self._shared.hub.leave(self, self._claims)
+        self._session.reading.deliveries.end()
+        if self._held is not None:
+            self._shared.devices.leave(self._held)
         if self._feed is not None:
             self._shared.feed.detach(self._feed)
 
@@ -147,6 +156,8 @@ class Connection:
             if message["type"] == "websocket.disconnect":
                 return
             self._session.receive(message.get("text"), time.monotonic())
+            if self._held is not None:
+                self._shared.devices.note(self._held)
             await self._flush()
             self._woken.set()
 
@@ -173,7 +184,7 @@ class Connection:
         session, feed = self._session, self._feed
         while session.state is State.OPEN and feed is not None:
             async with self._writing:
-                if not await deliver_page(self._shared.feed, feed, session):
+                if not await deliver_page(self._shared.feed, feed, session, self._shared.database):
                     return
                 await self._carry_out(session.effects())
                 session.written(time.monotonic())
@@ -219,23 +230,25 @@ class Connection:
             self._claims = claims
             shared.hub.know(self._address)
             self._is_greeted = False
-            start = await locate(shared.feed, feed, effect.cursor)
+            if effect.device is not None:
+                self._held = Held(claims, effect.device, session.session_id, session.receipt, self)
+            start = await opening.start(shared, feed, effect, wanted, self._held)
         except DatabaseUnavailable as error:
             unavailable = Unavailable(error.message, retry_after_ms=1000)
             session.refused(unavailable, CloseCode.OVERLOADED)
         except RequestError as error:
-            session.refused(error, _close_code(error))
+            session.refused(error, opening.close_code(error))
         else:
             metrics.RESUMES.labels(start.reason or "recovered").inc()
             now = time.monotonic()
-            expires_at = auth.ends_at(claims, now)
-            session.opened(claims, wanted, denied, start, now, expires_at=expires_at)
+            session.opened(claims, wanted, denied, start, now, expires_at=auth.ends_at(claims, now))
             self._woken.set()
 
     async def _authorize(self, topics: tuple[str, ...]) -> None:
-        assert self._claims is not None
+        claims = self._session.claims
+        assert claims is not None
         try:
-            denied = await access.refused_topics(self._shared.database, self._claims, list(topics))
+            denied = await access.refused_topics(self._shared.database, claims, list(topics))
         except DatabaseUnavailable as error:
             self._session.refused(Unavailable(error.message, retry_after_ms=1000))
         else:
@@ -247,8 +260,7 @@ class Connection:
         except RequestError as error:
             self._session.refused(error)
         else:
-            expires_at = auth.ends_at(claims, time.monotonic())
-            self._session.refreshed(claims, expires_at=expires_at)
+            self._session.refreshed(claims, expires_at=auth.ends_at(claims, time.monotonic()))
 
     async def _locate(self, effect: Locate) -> None:
         assert self._feed is not None
@@ -258,17 +270,3 @@ class Connection:
             self._session.refused(Unavailable(error.message, retry_after_ms=1000))
         else:
             self._session.located(start)
-
-
-def _close_code(error: RequestError) -> CloseCode:
-    match error:
-        case TokenExpired():
-            return CloseCode.TOKEN_EXPIRED
-        case auth.NotYetValid():
-            return CloseCode.TOKEN_NOT_YET_VALID
-        case RateLimited():
-            return CloseCode.TOO_MANY_SESSIONS
-        case Unavailable():
-            return CloseCode.OVERLOADED
-        case _:
-            return CloseCode.UNAUTHORIZED

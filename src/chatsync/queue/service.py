@@ -42,7 +42,12 @@ async def working(
             batch_size=settings.batch_size,
             poll_seconds=poll_seconds,
         )
-        upkeep = Upkeep(database, doorbell, retention_days=settings.retention_days)
+        upkeep = Upkeep(
+            database,
+            doorbell,
+            retention_days=settings.retention_days,
+            offline_ttl_days=settings.offline_ttl_days,
+        )
         async with running(stamper.run, upkeep.run, workplace.lease.run, worker.run):
             try:
                 yield workplace

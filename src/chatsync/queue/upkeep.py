@@ -31,10 +31,18 @@ log = structlog.stdlib.get_logger(__name__)
 class Upkeep:
     """Runs beside every worker; any number of them agree. `run` it as a task."""
 
-    def __init__(self, database: Database, doorbell: Doorbell, *, retention_days: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        doorbell: Doorbell,
+        *,
+        retention_days: int,
+        offline_ttl_days: int = 7,
+    ) -> None:
         self._database = database
         self._doorbell = doorbell
         self._retention_days = retention_days
+        self._offline_ttl_days = offline_ttl_days
 
     async def run(self) -> None:
         began_at = sweep_at = expire_at = retain_at = time.monotonic()
@@ -100,6 +108,10 @@ class Upkeep:
         await self._database.fetch_value("select chatsync.drop_processed_items()")
         if forgotten := await self._database.fetch_value("select chatsync.forget_inbound()"):
             log.info("inbound_forgotten", rows=forgotten)
+        if receipts := await self._database.fetch_value(
+            "select chatsync.forget_receipts(%s)", [self._offline_ttl_days]
+        ):
+            log.info("receipts_forgotten", devices=receipts)
         # An attempt is told as long as what came of it.
         if days := await self._database.fetch_value(
             "select chatsync.drop_history(%s)", [self._retention_days]

@@ -46,6 +46,15 @@ SESSIONS_CLOSED = Counter(
 )
 RESUMES = Counter("chatsync_resumes_total", "Sessions opened, by how they began.", ["outcome"])
 EVENTS_DELIVERED = Counter("chatsync_events_delivered_total", "Events written to sessions.")
+EVENTS_REDELIVERED = Counter(
+    "chatsync_events_redelivered_total", "Events written again, since they were not acknowledged."
+)
+DELIVERIES = Counter(
+    "chatsync_deliveries_total", "What became of events written to sessions.", ["outcome"]
+)
+RECEIPT_WRITES = Counter(
+    "chatsync_receipt_writes_total", "Statements that wrote what devices acknowledged."
+)
 FEED_READS = Counter("chatsync_feed_reads_total", "Reads of the log by this gateway.", ["reason"])
 COMMIT_TO_GATEWAY_SECONDS = Histogram(
     "chatsync_commit_to_gateway_seconds",

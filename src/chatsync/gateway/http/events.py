@@ -9,13 +9,14 @@ from starlette.responses import Response
 from chatsync.database import Database
 from chatsync.errors import ResetRequired
 from chatsync.events.feed import EpochChanged, Feed, TenantFeed, Trimmed
+from chatsync.gateway import access, standing
 from chatsync.gateway.auth import Authenticator
 from chatsync.gateway.http import request as read
 from chatsync.gateway.http import topics
 from chatsync.gateway.http.conversations import json_response
 from chatsync.gateway.hub import Hub
 from chatsync.gateway.resume import locate
-from chatsync.model import Cursor, Event
+from chatsync.model import Claims, Cursor, Event
 
 MAX_WAIT_SECONDS = 25
 MAX_EVENTS = 100
@@ -53,12 +54,17 @@ class Events:
         try:
             if cursor is None:
                 return _answer(tenant.cursor, tenant.cursor, [])
-            return await self._poll(tenant, cursor, wanted, time.monotonic() + wait)
+            return await self._poll(tenant, cursor, wanted, claims, time.monotonic() + wait)
         finally:
             self._feed.detach(tenant)
 
     async def _poll(
-        self, tenant: TenantFeed, cursor: Cursor, wanted: frozenset[str], deadline: float
+        self,
+        tenant: TenantFeed,
+        cursor: Cursor,
+        wanted: frozenset[str],
+        claims: Claims,
+        deadline: float,
     ) -> Response:
         waiter = _Waiter()
         self._hub.watch(waiter, tenant.tenant_id)
@@ -66,7 +72,7 @@ class Events:
             position = cursor
             while True:
                 waiter.woken.clear()
-                position, found = await self._read(tenant, position, wanted)
+                position, found = await self._read(tenant, position, wanted, claims)
                 remaining = deadline - time.monotonic()
                 if found or remaining <= 0 or self._hub.is_draining:
                     return _answer(cursor, position, found)
@@ -79,7 +85,7 @@ class Events:
             self._hub.unwatch(waiter, tenant.tenant_id)
 
     async def _read(
-        self, tenant: TenantFeed, cursor: Cursor, wanted: frozenset[str]
+        self, tenant: TenantFeed, cursor: Cursor, wanted: frozenset[str], claims: Claims
     ) -> tuple[Cursor, list[Event]]:
         """Look through the log from a cursor until something is found or the head is reached."""
         start = await locate(self._feed, tenant, cursor)
@@ -94,6 +100,10 @@ class Events:
                 raise ResetRequired("take a snapshot", data={"reason": reason}) from error
             if not page:
                 break
+            if any(standing.says_so(event, claims) for event in page) and (
+                await access.refused_topics(self._database, claims, sorted(wanted))
+            ):
+                raise ResetRequired("topics were taken away", data={"reason": "access"})
             position = page[-1].seq
             if found := [event for event in page if not wanted.isdisjoint(event.topics)]:
                 return Cursor(start.epoch, position), found

@@ -181,7 +181,7 @@ class Stream:
     async def _read_on(self, feed: TenantFeed) -> bool:
         """Whether there may be more to read."""
         try:
-            return await deliver_page(self._shared.feed, feed, self._session)
+            return await deliver_page(self._shared.feed, feed, self._session, self._shared.database)
         except DatabaseUnavailable:
             # The feed polls on; a session that lags reads on when the database is back.
             await asyncio.sleep(RETRY_SECONDS)

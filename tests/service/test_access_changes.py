@@ -1,0 +1,128 @@
+"""Access that is taken away is gone before the next event, on every gateway and transport."""
+
+import asyncio
+
+from conftest import SyncConnection
+from service.following import hear, numbers, say
+from service.harness import Gateway, running_gateway, settings_for, token
+from service.payloads import delivery, said
+
+RULE = (
+    "create or replace function chatsync.can_subscribe(p_claims jsonb, p_topics text[])"
+    " returns boolean language sql stable return "
+)
+NO_CONVERSATION = "not exists (select from unnest(p_topics) as t where t like 'conversation:%')"
+
+
+async def conversation(gateway: Gateway) -> str:
+    """The topic of a conversation that has begun."""
+    async with gateway.session() as agent:
+        await gateway.post(delivery(said("hello", "w1")))
+        event = (await agent.events_until("hello"))[-1]
+    return f"conversation:{event['data']['conversationId']}"
+
+
+async def test_nothing_after_a_change_of_access_reaches_who_lost_it(
+    gateway: Gateway, database_url: str, worker: SyncConnection, owner: SyncConnection
+) -> None:
+    topic = await conversation(gateway)
+    settings = settings_for(database_url)
+    async with (
+        running_gateway(settings, with_worker=False) as other,
+        gateway.session(topics=[topic, "tenant"]) as here,
+        # Who does not listen to its own topic is judged all the same.
+        other.session(topics=[topic, "tenant"]) as there,
+        gateway.session(topics=[topic], jwt=token("u2")) as neighbour,
+    ):
+        with owner.transaction():
+            say(owner, 1, topic=topic)
+            owner.execute(f"{RULE}p_claims ->> 'sub' <> 'u1' or {NO_CONVERSATION}")
+            owner.execute("select chatsync.access_changed('t1', 'u1')")
+            say(owner, 2, topic=topic)
+        for agent in (here, there):
+            reset = await agent.next("reset")
+            assert (reset["reason"], reset["topics"]) == ("access", [topic])
+            seen = [frame for frame in agent.seen if frame["type"] == "events"]
+            assert numbers(seen) == [1]
+        say(worker, 3, topic=topic)
+        say(worker, 4)
+        for agent in (here, there):
+            assert numbers(await hear(agent, 4)) == [4]
+            await agent.send(type="subscribe", id=1, topics=[topic])
+            assert (await agent.next("error"))["code"] == "forbidden"
+        assert numbers(await hear(neighbour, 3)) == [1, 2, 3]
+
+
+async def test_a_replay_stops_at_a_change_of_access_as_well(
+    gateway: Gateway, owner: SyncConnection
+) -> None:
+    topic = await conversation(gateway)
+    async with gateway.session(topics=[topic]) as agent:
+        cursor = agent.seen[0]["cursor"]
+    with owner.transaction():
+        say(owner, 1, topic=topic)
+        owner.execute("select chatsync.access_changed('t1', 'u1')")
+        say(owner, 2, topic=topic)
+    async with gateway.session(topics=[topic], cursor=cursor) as agent:
+        assert numbers(await hear(agent, 2)) == [1, 2]
+
+
+async def test_who_may_hear_nothing_any_longer_is_sent_away(
+    gateway: Gateway, owner: SyncConnection
+) -> None:
+    async with gateway.session() as agent, gateway.session() as empty:
+        await empty.send(type="unsubscribe", id=1, topics=["tenant", "user"])
+        await empty.next("reply")
+        with owner.transaction():
+            owner.execute(f"{RULE}p_claims ->> 'sub' <> 'u1'")
+            owner.execute("select chatsync.access_changed('t1', 'u1')")
+        for session in (agent, empty):
+            code, closing = await session.closed()
+            assert code == closing["code"] == 4504
+
+
+async def test_a_refreshed_token_is_judged_by_what_it_says_now(
+    gateway: Gateway, worker: SyncConnection, owner: SyncConnection
+) -> None:
+    topic = await conversation(gateway)
+    owner.execute(f"{RULE}p_claims ->> 'role' = 'supervisor' or {NO_CONVERSATION}")
+    async with gateway.session(
+        topics=["tenant", "user", topic], jwt=token(role="supervisor")
+    ) as agent:
+        assert topic in agent.seen[0]["topics"]
+        await agent.send(type="refresh", id=1, token=token(role="supervisor"))
+        await agent.next("reply")
+        await agent.send(type="refresh", id=2, token=token())
+        assert (await agent.next("reply"))["id"] == 2
+        reset = await agent.next("reset")
+        assert (reset["reason"], reset["topics"]) == ("access", [topic])
+        await agent.send(type="subscribe", id=3, topics=[topic])
+        assert (await agent.next("error"))["code"] == "forbidden"
+        say(worker, 1)
+        await hear(agent, 1)
+
+
+async def test_a_change_that_changes_nothing_is_not_noticed(
+    gateway: Gateway, worker: SyncConnection, owner: SyncConnection
+) -> None:
+    async with gateway.session() as agent:
+        owner.execute("select chatsync.access_changed('t1', 'u1')")
+        say(worker, 1)
+        assert numbers(await hear(agent, 1)) == [1]
+        assert [frame["type"] for frame in agent.seen[1:]] == []
+
+
+async def test_a_long_poll_ends_when_access_is_taken_away(
+    gateway: Gateway, owner: SyncConnection
+) -> None:
+    topic = await conversation(gateway)
+    cursor = (await gateway.get("/api/events")).json()["to"]
+    polling = asyncio.create_task(gateway.get("/api/events", cursor=cursor, topics=topic, wait=20))
+    with owner.transaction():
+        owner.execute(RULE + NO_CONVERSATION)
+        owner.execute("select chatsync.access_changed('t1', 'u1')")
+        say(owner, 1, topic=topic)
+    answer = await polling
+    # The poll may have been judged after the change.
+    assert answer.status_code in (410, 403)
+    assert answer.json()["code"] in ("reset", "forbidden")
