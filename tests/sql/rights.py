@@ -2,11 +2,13 @@
 
 DOCTOR = {"check_indexes", "check_setup", "check_vacuum", "doctor", "vacuum_pins"}
 GATEWAY = DOCTOR | {
+    "beat_node",
     "can_subscribe",
     "changes",
     "enqueue_deliveries",
     "follow_events",
     "get_conversation",
+    "leave_node",
     "list_conversations",
     "list_inboxes",
     "list_messages",
@@ -20,6 +22,7 @@ GATEWAY = DOCTOR | {
     "resolve_inboxes",
     "ring",
     "ring_hint",
+    "say_presence",
     "seq_before",
     "snapshot_page",
     "stamp",
@@ -27,6 +30,7 @@ GATEWAY = DOCTOR | {
     "status_rank",
     "stream_positions",
     "take_deliveries",
+    "told_presence",
     "wire_conversation",
     "wire_message",
     "wire_profile",
@@ -240,9 +244,9 @@ INBOX = {
     "orphans",
 }
 WRITABLE = {
-    ("chatsync_gateway", "INSERT"): set[str](),
-    ("chatsync_gateway", "UPDATE"): set[str](),
-    ("chatsync_gateway", "DELETE"): set[str](),
+    ("chatsync_gateway", "INSERT"): {"presence"},
+    ("chatsync_gateway", "UPDATE"): {"presence"},
+    ("chatsync_gateway", "DELETE"): {"presence"},
     ("chatsync_gateway", "TRUNCATE"): set[str](),
     ("chatsync_worker", "INSERT"): QUEUE
     | INBOX

@@ -20,6 +20,7 @@ PUBLIC_FUNCTIONS = {
 }
 DEFINER_FUNCTIONS = {
     "adopt_inbox",
+    "beat_node",
     "cancel_message",
     "create_inbox",
     "create_tenant",
@@ -32,6 +33,7 @@ DEFINER_FUNCTIONS = {
     "expire_dead_letters",
     "forget_inbound",
     "hold_lane_of_insert",
+    "leave_node",
     "lift_limit",
     "limit_depth",
     "limit_in_flight",

@@ -27,6 +27,8 @@ from chatsync.gateway.effects import (
     Locate,
     Open,
     Refresh,
+    SetStatus,
+    SetTyping,
     Start,
 )
 from chatsync.gateway.expiry import Expiry
@@ -45,7 +47,7 @@ from chatsync.gateway.requests import (
     Sync,
     Unsubscribe,
 )
-from chatsync.model import Claims, CloseCode, Cursor, Event, full_topic
+from chatsync.model import Claims, CloseCode, Cursor, Event, full_topics
 
 
 class Session(Outgoing):
@@ -233,6 +235,8 @@ class Session(Outgoing):
                 self._sync(cursor)
             case RefreshToken(token):
                 self._ask(Refresh(token))
+            case SetStatus() | SetTyping():
+                self._ask(request)
             case Connect():
                 raise BadRequest("this session is connected already")
             case _:
@@ -270,8 +274,7 @@ class Session(Outgoing):
 
     def _spelled(self, topics: Sequence[str]) -> list[str]:
         assert self.claims is not None
-        claims = self.claims
-        return list(dict.fromkeys(full_topic(topic, claims) for topic in topics))
+        return full_topics(topics, self.claims)
 
     def _check_topic_count(self, count: int) -> None:
         if count > self._limits.topics:
@@ -285,8 +288,7 @@ class Session(Outgoing):
         if is_asking:
             self.acknowledgement.ask()
         if is_asking or now >= self.heartbeat.due_at:
-            rtt_ms = self.heartbeat.rtt_ms
-            number = self.heartbeat.beat(now)
+            rtt_ms, number = self.heartbeat.rtt_ms, self.heartbeat.beat(now)
             cursor = str(self.reading.tell())
             self._write(frames.encode("ping", n=number, cursor=cursor, rttMs=rtt_ms))
 

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 from chatsync.database import Database
 from chatsync.events.feed import Feed
+from chatsync.gateway.audience import Audience
 from chatsync.gateway.auth import Authenticator
 from chatsync.gateway.effects import Limits
 from chatsync.gateway.hub import Hub
+from chatsync.gateway.presence.presence import Presence
+from chatsync.gateway.typing import Typing
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +22,6 @@ class Shared:
     authenticator: Authenticator
     limits: Limits
     allowed_origins: frozenset[str]
+    audience: Audience
+    presence: Presence
+    typing: Typing

@@ -15,21 +15,27 @@ import structlog
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from chatsync.errors import (
-    DatabaseUnavailable,
-    RateLimited,
-    RequestError,
-    TokenExpired,
-    Unavailable,
-)
+from chatsync.errors import DatabaseUnavailable, RateLimited, RequestError, Unavailable
 from chatsync.events.feed import EpochChanged, TenantFeed, Trimmed
 from chatsync.gateway import access, auth
-from chatsync.gateway.effects import Authorize, Close, Effect, Locate, Open, Refresh, Write
+from chatsync.gateway.company import Company
+from chatsync.gateway.effects import (
+    Authorize,
+    Close,
+    Effect,
+    Locate,
+    Open,
+    Refresh,
+    SetStatus,
+    SetTyping,
+    Write,
+)
 from chatsync.gateway.outgoing import State
+from chatsync.gateway.refusal import close_code
 from chatsync.gateway.resume import locate
 from chatsync.gateway.session import Session
 from chatsync.gateway.shared import Shared
-from chatsync.model import Claims, CloseCode, full_topic
+from chatsync.model import Claims, CloseCode, full_topics
 from chatsync.telemetry import metrics
 
 SUBPROTOCOL = "chatsync.v1"
@@ -75,6 +81,13 @@ class Connection:
             shared.limits,
             time.monotonic(),
             has_bearer=self._bearer is not None,
+        )
+        self._company = Company(
+            self._session.session_id,
+            self.wake,
+            presence=shared.presence,
+            typing=shared.typing,
+            audience=shared.audience,
         )
         self._feed: TenantFeed | None = None
         self._claims: Claims | None = None
@@ -134,6 +147,7 @@ class Connection:
     def _leave(self) -> None:
         if self._is_greeted:
             self._shared.hub.know(self._address)
+        self._company.leave()
         self._shared.hub.leave(self, self._claims)
         if self._feed is not None:
             self._shared.feed.detach(self._feed)
@@ -145,6 +159,7 @@ class Connection:
                 return
             self._session.receive(message.get("text"), time.monotonic())
             await self._flush()
+            self._company.hold(self._session.topics)
             self._woken.set()
 
     async def _write_events(self) -> None:
@@ -163,6 +178,7 @@ class Connection:
                 # The feed polls on; a session that lags reads on when the database is back.
                 await asyncio.sleep(RETRY_SECONDS)
                 self._woken.set()
+            self._session.whisper(self._company.take())
             await self._flush()
         await self._flush()
 
@@ -218,6 +234,8 @@ class Connection:
                     await self._refresh(token)
                 case Locate():
                     await self._locate(effect)
+                case SetStatus() | SetTyping():
+                    await self._company.carry_out(effect, self._session, self._shared.database)
                 case _:
                     assert_never(effect)
 
@@ -229,7 +247,7 @@ class Connection:
         shared, session = self._shared, self._session
         try:
             claims = await shared.authenticator.claims(effect.token or self._bearer or "")
-            wanted = list(dict.fromkeys(full_topic(topic, claims) for topic in effect.topics))
+            wanted = full_topics(effect.topics, claims)
             denied = await access.refused_topics(shared.database, claims, wanted)
             feed = await shared.feed.attach(claims.tenant_id)
             self._feed = feed
@@ -242,11 +260,12 @@ class Connection:
             unavailable = Unavailable(error.message, retry_after_ms=1000)
             session.refused(unavailable, CloseCode.OVERLOADED)
         except RequestError as error:
-            session.refused(error, _close_code(error))
+            session.refused(error, close_code(error))
         else:
             metrics.RESUMES.labels(start.reason or "recovered").inc()
             now = time.monotonic()
             session.opened(claims, wanted, denied, start, now, expires_at=_on_clock(claims, now))
+            self._company.enter(claims)
             self._woken.set()
 
     async def _authorize(self, topics: tuple[str, ...]) -> None:
@@ -274,20 +293,6 @@ class Connection:
             self._session.refused(Unavailable(error.message, retry_after_ms=1000))
         else:
             self._session.located(start)
-
-
-def _close_code(error: RequestError) -> CloseCode:
-    match error:
-        case TokenExpired():
-            return CloseCode.TOKEN_EXPIRED
-        case auth.NotYetValid():
-            return CloseCode.TOKEN_NOT_YET_VALID
-        case RateLimited():
-            return CloseCode.TOO_MANY_SESSIONS
-        case Unavailable():
-            return CloseCode.OVERLOADED
-        case _:
-            return CloseCode.UNAUTHORIZED
 
 
 def _on_clock(claims: Claims, now: float) -> float:

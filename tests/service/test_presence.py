@@ -1,0 +1,315 @@
+"""Presence as clients see it: tabs, reloads, gateways that die, a PostgreSQL that crashes."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from chatsync.dev.embedded import EmbeddedPostgres
+from chatsync.migrate import migrate
+from conftest import SyncConnection
+from service.harness import (
+    Client,
+    Gateway,
+    create_inbox,
+    free_port,
+    process,
+    running_gateway,
+    settings_for,
+    token,
+    wait_for,
+)
+
+# Short enough for a test to wait for it.
+QUICK: dict[str, Any] = {"presence_grace_ms": 300, "presence_cleanup_interval_ms": 2000}
+WATCHER = token("watcher", role="service")
+
+
+@pytest.fixture
+async def gateway(database_url: str, inbox_id: int) -> AsyncGenerator[Gateway]:
+    assert inbox_id
+    async with running_gateway(settings_for(database_url, **QUICK)) as running:
+        yield running
+
+
+@pytest.fixture
+async def other(gateway: Gateway, database_url: str) -> AsyncGenerator[Gateway]:
+    """A second gateway on the same database."""
+    assert gateway
+    async with running_gateway(settings_for(database_url, **QUICK)) as running:
+        yield running
+
+
+class Watch:
+    """What a client knows of who is online, from a full list and the differences after it."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.users: dict[str, dict[str, Any]] = {}
+        self.told: list[tuple[str, str, int]] = []
+
+    async def next(self) -> None:
+        frame = await self.client.next("ephemeral")
+        assert frame["topic"] == "presence:t1"
+        if frame["event"] == "presence:state":
+            self.users = {user["userId"]: user for user in frame["data"]["users"]}
+            return
+        assert frame["event"] == "presence:update"
+        data = frame["data"]
+        self.told.append((data["userId"], data["status"], data["sessions"]))
+        if data["status"] == "offline":
+            self.users.pop(data["userId"], None)
+        else:
+            self.users[data["userId"]] = data
+
+    async def until(self, **expected: str) -> None:
+        """Wait until exactly these are online, each with this status."""
+        async with asyncio.timeout(15):
+            while {user: each["status"] for user, each in self.users.items()} != expected:
+                await self.next()
+
+
+async def watching(client: Client) -> Watch:
+    watch = Watch(client)
+    await watch.next()
+    return watch
+
+
+async def test_the_full_list_comes_first_and_differences_after(gateway: Gateway) -> None:
+    async with gateway.session(token("ana")), gateway.session(WATCHER, topics=["presence"]) as it:
+        watch = await watching(it)
+        assert watch.users["ana"]["sessions"] == 1
+        assert watch.users["ana"]["lastSeenAt"].endswith("Z")
+        async with gateway.session(token("bo")) as bo:
+            await watch.until(ana="online", bo="online")
+            await bo.send(type="presence", status="busy", id=1)
+            assert (await bo.next("reply"))["id"] == 1
+            await watch.until(ana="online", bo="busy")
+        await watch.until(ana="online")
+
+    assert watch.told == [("bo", "online", 1), ("bo", "busy", 1), ("bo", "offline", 0)]
+
+
+async def test_subscribing_later_brings_the_list_after_the_reply(gateway: Gateway) -> None:
+    async with gateway.session(token("ana")) as ana:
+        await ana.send(type="subscribe", topics=["presence"], id=7)
+        reply = await ana.next("reply")
+        assert reply["data"]["topics"] == ["presence:t1"]
+        assert [frame["type"] for frame in ana.seen] == ["connected"]
+        watch = await watching(ana)
+        assert list(watch.users) == ["ana"]
+        await ana.send(type="unsubscribe", topics=["presence"], id=8)
+        await ana.next("reply")
+        async with gateway.session(token("bo")):
+            users = (await gateway.get("/api/presence")).json()["users"]
+            assert sorted(user["userId"] for user in users) in (["ana"], ["ana", "bo"])
+            await ana.send(type="ping", n=1)
+            await ana.next("pong")
+    assert [frame["type"] for frame in ana.seen] == ["connected"]
+
+
+async def test_tabs_are_one_user_and_the_most_available_counts(
+    gateway: Gateway, other: Gateway
+) -> None:
+    async with gateway.session(WATCHER, topics=["presence"]) as it:
+        watch = await watching(it)
+        async with gateway.session(token("ana")) as here, other.session(token("ana")) as there:
+            await watch.until(ana="online")
+            while watch.users["ana"]["sessions"] < 2:
+                await watch.next()
+            await here.send(type="presence", status="away")
+            await there.send(type="presence", status="busy")
+            await watch.until(ana="busy")
+            await there.send(type="presence", status="away")
+            await watch.until(ana="away")
+            await here.send(type="presence", status="online")
+            await watch.until(ana="online")
+        await watch.until()
+
+
+async def test_a_reload_is_told_to_nobody_and_written_by_nobody(
+    gateway: Gateway, owner: SyncConnection, database_url: str
+) -> None:
+    settings = settings_for(database_url, presence_grace_ms=5000)
+    async with running_gateway(settings) as patient:
+        async with patient.session(WATCHER, topics=["presence"]) as it:
+            watch = await watching(it)
+            async with patient.session(token("ana")) as ana:
+                await ana.send(type="presence", status="busy")
+                await watch.until(ana="busy")
+            await asyncio.to_thread(wait_for, lambda: rows(owner) == {("ana", "busy", 1)}, "row")
+            written = versions(owner)
+            for _ in range(3):
+                async with patient.session(token("ana")):
+                    pass
+            async with patient.session(token("bo")):
+                await watch.until(ana="busy", bo="online")
+            assert versions(owner) >= written
+    assert ("ana", "offline", 0) not in watch.told
+    assert watch.told.count(("ana", "online", 1)) <= 1
+
+
+async def test_nothing_is_written_while_nothing_changes(
+    gateway: Gateway, owner: SyncConnection
+) -> None:
+    async with gateway.session(token("ana"), topics=["presence"]) as ana:
+        await (await watching(ana)).until(ana="online")
+        await asyncio.to_thread(wait_for, lambda: rows(owner), "the row")
+        before, lease = versions(owner), leases(owner)
+        # Some beats, which write the lease and nothing else.
+        for _ in range(3):
+            await asyncio.to_thread(wait_for, lambda was=lease: leases(owner) != was, "a beat")
+            lease = leases(owner)
+        await ana.send(type="presence", status="online")
+        await asyncio.to_thread(wait_for, lambda was=lease: leases(owner) != was, "a beat")
+        assert versions(owner) == before
+
+
+async def test_service_sessions_are_not_online_and_watch_all_the_same(gateway: Gateway) -> None:
+    async with gateway.session(WATCHER, topics=["presence"]) as it:
+        watch = await watching(it)
+        await it.send(type="presence", status="busy", id=1)
+        await it.next("reply")
+    assert watch.users == {}
+
+
+async def test_other_tenants_are_neither_seen_nor_told(
+    gateway: Gateway, other: Gateway, database_url: str
+) -> None:
+    create_inbox(database_url, "t2", "200")
+    stranger = token("eve", tenant="t2")
+    async with gateway.session(WATCHER, topics=["presence"]) as it:
+        watch = await watching(it)
+        async with gateway.session(stranger, topics=["presence", "presence:t1"]) as eve:
+            assert eve.seen[0]["refused"] == ["presence:t1"]
+            state = await eve.next("ephemeral")
+            assert state["topic"] == "presence:t2"
+            async with other.session(token("ana")):
+                await watch.until(ana="online")
+                answer = await other.get("/api/presence", stranger)
+                assert [user["userId"] for user in answer.json()["users"]] == ["eve"]
+    assert {user for user, _, _ in watch.told} == {"ana"}
+
+
+async def test_a_list_and_what_changes_meanwhile_leave_no_hole(
+    gateway: Gateway, other: Gateway
+) -> None:
+    """Many come and go while many subscribe: in the end every list is the same."""
+
+    async def come(name: str, where: Gateway, *, stays: asyncio.Event) -> None:
+        async with where.session(token(name)):
+            await stays.wait()
+
+    stays = asyncio.Event()
+    coming = [
+        asyncio.create_task(come(f"u{n}", (gateway, other)[n % 2], stays=stays)) for n in range(60)
+    ]
+    async with (
+        gateway.session(WATCHER, topics=["presence"]) as one,
+        other.session(WATCHER, topics=["presence"]) as two,
+        gateway.session(WATCHER) as three,
+    ):
+        await three.send(type="subscribe", topics=["presence"])
+        watches = [await watching(it) for it in (one, two, three)]
+        expected = {f"u{n}": "online" for n in range(60)}
+        await asyncio.gather(*(watch.until(**expected) for watch in watches))
+        stays.set()
+        await asyncio.gather(*coming)
+        await asyncio.gather(*(watch.until() for watch in watches))
+
+
+async def test_users_of_a_killed_gateway_are_offline_in_time(
+    gateway: Gateway, database_url: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    environment = {
+        "CHATSYNC_PORT": str(port),
+        "CHATSYNC_PRESENCE_CLEANUP_INTERVAL_MS": "2000",
+    }
+    with process("serve", database_url=database_url, log=tmp_path / "log", **environment) as doomed:
+        async with gateway.session(WATCHER, topics=["presence"]) as it:
+            watch = await watching(it)
+            there = Gateway(f"http://127.0.0.1:{port}", gateway.http, gateway.hub)
+            await asyncio.to_thread(wait_for, lambda: _is_open(port), "listening")
+            async with there.session(token("ana")), gateway.session(token("bo")):
+                await watch.until(ana="online", bo="online")
+                doomed.kill()
+                killed_at = time.monotonic()
+                await watch.until(bo="online")
+                assert time.monotonic() - killed_at < 2.5
+
+
+def _is_open(port: int) -> bool:
+    import socket
+
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def test_a_gateway_that_ends_in_good_order_leaves_its_users_time_to_come_back(
+    gateway: Gateway, database_url: str
+) -> None:
+    async with gateway.session(WATCHER, topics=["presence"]) as it:
+        watch = await watching(it)
+        async with running_gateway(settings_for(database_url, **QUICK)) as leaving:
+            async with leaving.session(token("ana")):
+                await watch.until(ana="online")
+        async with gateway.session(token("ana")):
+            async with gateway.session(token("bo")):
+                await watch.until(ana="online", bo="online")
+    assert ("ana", "offline", 0) not in watch.told
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Generator[EmbeddedPostgres]:
+    bin_dir = os.environ.get("CHATSYNC_TEST_POSTGRES_BIN")
+    with EmbeddedPostgres(tmp_path, bin_dir=Path(bin_dir) if bin_dir else None) as running:
+        migrate(running.url)
+        create_inbox(running.url)
+        try:
+            yield running
+        finally:
+            running.remove()
+
+
+async def test_presence_survives_a_crash_of_postgresql(server: EmbeddedPostgres) -> None:
+    settings = settings_for(server.url, presence_cleanup_interval_ms=10_000)
+    async with (
+        running_gateway(settings) as one,
+        running_gateway(settings) as two,
+        one.session(token("ana")),
+        two.session(token("bo")),
+        one.session(WATCHER, topics=["presence"]) as it,
+    ):
+        watch = await watching(it)
+        await watch.until(ana="online", bo="online")
+        await asyncio.to_thread(server.restart, immediate=True)
+        with psycopg.connect(server.url, autocommit=True) as look:
+            look.execute("set role chatsync_owner")
+            expected = {("ana", "online", 1), ("bo", "online", 1)}
+            await asyncio.to_thread(wait_for, lambda: rows(look) == expected, "all written again")
+        await one.until_ready()
+        await two.until_ready()
+        async with two.session(token("cy")):
+            await watch.until(ana="online", bo="online", cy="online")
+    assert [told for told in watch.told if told[1] == "offline"] == []
+
+
+def rows(connection: SyncConnection) -> set[tuple[object, ...]]:
+    query = "select user_id, status, sessions from chatsync.presence"
+    return set(connection.execute(query).fetchall())
+
+
+def versions(connection: SyncConnection) -> list[tuple[object, ...]]:
+    """Changes with every write of a row, even one that changes nothing."""
+    query = "select user_id, node_id, xmin::text::bigint, ctid from chatsync.presence order by 1, 2"
+    return connection.execute(query).fetchall()
+
+
+def leases(connection: SyncConnection) -> list[tuple[object, ...]]:
+    return connection.execute("select lease_until from chatsync.gateway_nodes").fetchall()
