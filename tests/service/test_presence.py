@@ -259,9 +259,8 @@ async def test_a_gateway_that_ends_in_good_order_leaves_its_users_time_to_come_b
         async with running_gateway(settings_for(database_url, **QUICK)) as leaving:
             async with leaving.session(token("ana")):
                 await watch.until(ana="online")
-        async with gateway.session(token("ana")):
-            async with gateway.session(token("bo")):
-                await watch.until(ana="online", bo="online")
+        async with gateway.session(token("ana")), gateway.session(token("bo")):
+            await watch.until(ana="online", bo="online")
     assert ("ana", "offline", 0) not in watch.told
 
 

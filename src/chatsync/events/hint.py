@@ -117,7 +117,14 @@ def _typing(value: object) -> tuple[Typed, ...]:
 
 def _typed(value: object) -> Typed | None:
     match value:
-        case [str() as tenant, str() as conversation, str() as user, name, str() as session, bool() as on]:
+        case [
+            str() as tenant,
+            str() as conversation,
+            str() as user,
+            name,
+            str() as session,
+            bool() as on,
+        ]:
             return Typed(tenant, conversation, user, _name(name), session, on)
         case _:
             return None

@@ -230,9 +230,15 @@ class Presence:
             cursor = await connection.execute(
                 "select * from chatsync.told_presence(%s)", [list(tenant_ids)]
             )
-            for tenant_id, user_id, node_id, status, sessions, name, seen_at in await (
-                cursor.fetchall()
-            ):
+            for (
+                tenant_id,
+                user_id,
+                node_id,
+                status,
+                sessions,
+                name,
+                seen_at,
+            ) in await cursor.fetchall():
                 if node_id != self.node_id:
                     standing = Standing(status, sessions, name)
                     row = Told(user_id, node_id, standing, seen_at.timestamp())
