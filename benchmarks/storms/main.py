@@ -183,8 +183,8 @@ async def _counting(url: str, counts: Counts) -> AsyncGenerator[None]:
 
         async def hear() -> None:
             async for notify in listen.notifies():
-                if '"probe"' not in notify.payload:
-                    heard.append((time.monotonic(), notify.pid))
+                now = time.monotonic()
+                heard.extend([] if '"probe"' in notify.payload else [(now, notify.pid)])
 
         async def count() -> None:
             last = await _look(look)
@@ -202,8 +202,8 @@ async def _counting(url: str, counts: Counts) -> AsyncGenerator[None]:
         tasks = [asyncio.create_task(hear()), asyncio.create_task(count())]
         try:
             yield
-            while not counts.rows:
-                await asyncio.sleep(0.1)
+            # At least one whole second.
+            await asyncio.sleep(0 if counts.rows else 1.2)
         finally:
             for task in tasks:
                 task.cancel()
