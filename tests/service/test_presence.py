@@ -1,34 +1,13 @@
-"""Presence as clients see it: tabs, reloads, gateways that die, a PostgreSQL that crashes."""
+"""Presence as clients see it: the list, tabs, reloads, several gateways, other tenants."""
 
 import asyncio
-import os
-import socket
-import time
-from collections.abc import AsyncGenerator, Generator
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncGenerator
 
-import psycopg
 import pytest
 
-from chatsync.dev.embedded import EmbeddedPostgres
-from chatsync.migrate import migrate
 from conftest import SyncConnection
-from service.harness import (
-    Client,
-    Gateway,
-    create_inbox,
-    free_port,
-    process,
-    running_gateway,
-    settings_for,
-    token,
-    wait_for,
-)
-
-# Short enough for a test to wait for it.
-QUICK: dict[str, Any] = {"presence_grace_ms": 300, "presence_cleanup_interval_ms": 2000}
-WATCHER = token("watcher", role="service")
+from service.harness import Gateway, create_inbox, running_gateway, settings_for, token, wait_for
+from service.presence import QUICK, WATCHER, leases, rows, versions, watching
 
 
 @pytest.fixture
@@ -44,41 +23,6 @@ async def other(gateway: Gateway, database_url: str) -> AsyncGenerator[Gateway]:
     assert gateway
     async with running_gateway(settings_for(database_url, **QUICK)) as running:
         yield running
-
-
-class Watch:
-    """What a client knows of who is online, from a full list and the differences after it."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.users: dict[str, dict[str, Any]] = {}
-        self.told: list[tuple[str, str, int]] = []
-
-    async def next(self) -> None:
-        frame = await self.client.next("ephemeral")
-        assert frame["topic"] == "presence:t1"
-        if frame["event"] == "presence:state":
-            self.users = {user["userId"]: user for user in frame["data"]["users"]}
-            return
-        assert frame["event"] == "presence:update"
-        data = frame["data"]
-        self.told.append((data["userId"], data["status"], data["sessions"]))
-        if data["status"] == "offline":
-            self.users.pop(data["userId"], None)
-        else:
-            self.users[data["userId"]] = data
-
-    async def until(self, **expected: str) -> None:
-        """Wait until exactly these are online, each with this status."""
-        async with asyncio.timeout(15):
-            while {user: each["status"] for user, each in self.users.items()} != expected:
-                await self.next()
-
-
-async def watching(client: Client) -> Watch:
-    watch = Watch(client)
-    await watch.next()
-    return watch
 
 
 async def test_the_full_list_comes_first_and_differences_after(gateway: Gateway) -> None:
@@ -226,92 +170,3 @@ async def test_a_list_and_what_changes_meanwhile_leave_no_hole(
         stays.set()
         await asyncio.gather(*coming)
         await asyncio.gather(*(watch.until() for watch in watches))
-
-
-async def test_users_of_a_killed_gateway_are_offline_in_time(
-    gateway: Gateway, database_url: str, tmp_path: Path
-) -> None:
-    port = free_port()
-    environment = {
-        "CHATSYNC_PORT": str(port),
-        "CHATSYNC_PRESENCE_CLEANUP_INTERVAL_MS": "2000",
-    }
-    with process("serve", database_url=database_url, log=tmp_path / "log", **environment) as doomed:
-        async with gateway.session(WATCHER, topics=["presence"]) as it:
-            watch = await watching(it)
-            there = Gateway(f"http://127.0.0.1:{port}", gateway.http, gateway.hub)
-            await asyncio.to_thread(wait_for, lambda: _is_open(port), "listening")
-            async with there.session(token("ana")), gateway.session(token("bo")):
-                await watch.until(ana="online", bo="online")
-                doomed.kill()
-                killed_at = time.monotonic()
-                await watch.until(bo="online")
-                assert time.monotonic() - killed_at < 2.5
-
-
-def _is_open(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-async def test_a_gateway_that_ends_in_good_order_leaves_its_users_time_to_come_back(
-    gateway: Gateway, database_url: str
-) -> None:
-    async with gateway.session(WATCHER, topics=["presence"]) as it:
-        watch = await watching(it)
-        settings = settings_for(database_url, **QUICK)
-        async with running_gateway(settings) as leaving, leaving.session(token("ana")):
-            await watch.until(ana="online")
-        async with gateway.session(token("ana")), gateway.session(token("bo")):
-            await watch.until(ana="online", bo="online")
-    assert ("ana", "offline", 0) not in watch.told
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Generator[EmbeddedPostgres]:
-    bin_dir = os.environ.get("CHATSYNC_TEST_POSTGRES_BIN")
-    with EmbeddedPostgres(tmp_path, bin_dir=Path(bin_dir) if bin_dir else None) as running:
-        migrate(running.url)
-        create_inbox(running.url)
-        try:
-            yield running
-        finally:
-            running.remove()
-
-
-async def test_presence_survives_a_crash_of_postgresql(server: EmbeddedPostgres) -> None:
-    settings = settings_for(server.url, presence_cleanup_interval_ms=10_000)
-    async with (
-        running_gateway(settings) as one,
-        running_gateway(settings) as two,
-        one.session(token("ana")),
-        two.session(token("bo")),
-        one.session(WATCHER, topics=["presence"]) as it,
-    ):
-        watch = await watching(it)
-        await watch.until(ana="online", bo="online")
-        await asyncio.to_thread(server.restart, immediate=True)
-        with psycopg.connect(server.url, autocommit=True) as look:
-            look.execute("set role chatsync_owner")
-            expected = {("ana", "online", 1), ("bo", "online", 1)}
-            await asyncio.to_thread(wait_for, lambda: rows(look) == expected, "all written again")
-        await one.until_ready()
-        await two.until_ready()
-        async with two.session(token("cy")):
-            await watch.until(ana="online", bo="online", cy="online")
-    assert [told for told in watch.told if told[1] == "offline"] == []
-
-
-def rows(connection: SyncConnection) -> set[tuple[object, ...]]:
-    query = "select user_id, status, sessions from chatsync.presence"
-    return set(connection.execute(query).fetchall())
-
-
-def versions(connection: SyncConnection) -> list[tuple[object, ...]]:
-    """Changes with every write of a row, even one that changes nothing."""
-    query = "select user_id, node_id, xmin::text::bigint, ctid from chatsync.presence order by 1, 2"
-    return connection.execute(query).fetchall()
-
-
-def leases(connection: SyncConnection) -> list[tuple[object, ...]]:
-    return connection.execute("select lease_until from chatsync.gateway_nodes").fetchall()

@@ -20,7 +20,7 @@ from service.harness import (
     wait_for,
 )
 from service.payloads import Frame, delivery, said
-from service.test_presence import _is_open
+from service.presence import is_open
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ async def test_typing_ends_within_six_seconds_of_a_crash(
     with process(
         "serve", database_url=database_url, log=tmp_path / "log", CHATSYNC_PORT=str(port)
     ) as doomed:
-        await asyncio.to_thread(wait_for, lambda: _is_open(port), "listening")
+        await asyncio.to_thread(wait_for, lambda: is_open(port), "listening")
         there = Gateway(f"http://127.0.0.1:{port}", gateway.http, gateway.hub)
         async with (
             gateway.session(token("bo"), topics=topics) as bo,
