@@ -30,6 +30,7 @@ _SHAPES: dict[str, tuple[set[str], set[str]]] = {
         {"id", "reason", "refused", "reconnect"},
     ),
     "events": ({"from", "to", "events"}, {"replay", "more", "redelivered"}),
+    "ephemeral": ({"event", "topic", "data"}, {"ttlMs"}),
     "ping": ({"n", "cursor"}, {"rttMs"}),
     "pong": ({"timestamp"}, {"n"}),
     "reply": ({"id"}, {"data"}),

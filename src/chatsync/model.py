@@ -1,6 +1,7 @@
 """The words that every part shares: cursors, events, topics, claims, close codes. No I/O."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Self
@@ -65,6 +66,11 @@ def full_topic(topic: str, claims: Claims) -> str:
         case _:
             name, colon, rest = topic.partition(":")
             return _TOPIC_ALIASES.get(name, name) + colon + rest
+
+
+def full_topics(topics: Iterable[str], claims: Claims) -> list[str]:
+    """Spell out topics, each once and in order."""
+    return list(dict.fromkeys(full_topic(topic, claims) for topic in topics))
 
 
 class CloseCode(IntEnum):

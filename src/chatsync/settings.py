@@ -117,6 +117,7 @@ class Settings(BaseSettings):
         ge=1000,
         validation_alias=_also("PRESENCE_CLEANUP_INTERVAL", "PRESENCE_CLEANUP_INTERVAL_MS"),
     )
+    presence_grace_ms: int = Field(default=8_000, ge=0)
     ack_timeout_ms: int = Field(default=5_000, ge=50)
     drain_seconds: float = Field(default=10.0, ge=0)
 

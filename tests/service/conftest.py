@@ -10,7 +10,9 @@ from service.command_line import Operator
 from service.harness import Gateway, create_inbox, running_gateway, settings_for
 
 # They assert on behalf of tests, and are to say as much as a test does when they fail.
-pytest.register_assert_rewrite("service.recorded", "service.screen", "service.seen")
+pytest.register_assert_rewrite(
+    "service.presence", "service.recorded", "service.screen", "service.seen"
+)
 
 
 @pytest.fixture

@@ -3,11 +3,13 @@
 DOCTOR = {"check_indexes", "check_setup", "check_vacuum", "doctor", "vacuum_pins"}
 GATEWAY = DOCTOR | {
     "can_access_conversation",
+    "beat_node",
     "can_subscribe",
     "changes",
     "enqueue_deliveries",
     "follow_events",
     "get_conversation",
+    "leave_node",
     "list_conversations",
     "list_inboxes",
     "list_messages",
@@ -23,6 +25,7 @@ GATEWAY = DOCTOR | {
     "resolve_inboxes",
     "ring",
     "ring_hint",
+    "say_presence",
     "seq_before",
     "snapshot_page",
     "stamp",
@@ -31,6 +34,7 @@ GATEWAY = DOCTOR | {
     "stream_positions",
     "take_deliveries",
     "take_device",
+    "told_presence",
     "wire_conversation",
     "wire_message",
     "wire_profile",
@@ -276,9 +280,9 @@ INBOX = {
     "orphans",
 }
 WRITABLE = {
-    ("chatsync_gateway", "INSERT"): {"outbox"},
-    ("chatsync_gateway", "UPDATE"): set[str](),
-    ("chatsync_gateway", "DELETE"): set[str](),
+    ("chatsync_gateway", "INSERT"): {"outbox", "presence"},
+    ("chatsync_gateway", "UPDATE"): {"presence"},
+    ("chatsync_gateway", "DELETE"): {"presence"},
     ("chatsync_gateway", "TRUNCATE"): set[str](),
     ("chatsync_worker", "INSERT"): QUEUE
     | INBOX

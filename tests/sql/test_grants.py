@@ -125,6 +125,9 @@ def test_a_gateway_that_writes_a_table_is_refused(
     ).fetchall()
     assert len(tables) > 20
     for table, column in tables:
+        if table == "presence":
+            # Of the tenants that it names: see test_presence.py.
+            continue
         for statement in (
             "insert into chatsync.{0} default values",
             "update chatsync.{0} set {1} = default",

@@ -21,6 +21,7 @@ PUBLIC_FUNCTIONS = {
 DEFINER_FUNCTIONS = {
     "access_changed",
     "adopt_inbox",
+    "beat_node",
     "cancel_message",
     "create_inbox",
     "create_tenant",
@@ -37,6 +38,7 @@ DEFINER_FUNCTIONS = {
     "forget_receipts",
     "hold_lane_of_insert",
     "issue_ticket",
+    "leave_node",
     "lift_limit",
     "limit_depth",
     "limit_in_flight",

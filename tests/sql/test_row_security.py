@@ -17,6 +17,7 @@ READABLE = {
     "inbox_notices",
     "inboxes",
     "messages",
+    "presence",
     "streams",
     "tenants",
 }
@@ -47,6 +48,13 @@ def filled(shared: Connections) -> Connections:
             owner,
             "select chatsync.create_inbox(%s, 'whatsapp_cloud', %s, p_app_secret => 'hush')",
             [tenant, f"number of {tenant}"],
+        )
+        owner.execute(
+            "insert into chatsync.gateway_nodes values (%s, now())", [f"node of {tenant}"]
+        )
+        owner.execute(
+            "insert into chatsync.presence values (%s, 'u1', %s, 'online', 1)",
+            [tenant, f"node of {tenant}"],
         )
         owner.execute(
             "insert into chatsync.failed_attempts (message_id, tenant_id, queue, correlation_id,"

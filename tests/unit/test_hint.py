@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from chatsync.events.hint import EVERYTHING, MAX_PAYLOAD_BYTES, Hint
+from chatsync.events.hint import EVERYTHING, MAX_PAYLOAD_BYTES, Hint, Typed, in_payloads
 
 
 @pytest.mark.parametrize(
@@ -95,3 +95,25 @@ def test_names_of_the_wrong_kind_name_nobody(value: object):
 
 def test_a_name_among_garbage_is_still_heard():
     assert Hint.decode('{"tenants":[1,"t1",null]}').tenants == {"t1"}
+
+
+def test_many_changes_are_cut_into_payloads_that_fit_and_all_arrive():
+    typing = [
+        Typed("t1", str(number), "é" * (number % 200), "😮" * (number % 150), "s", number % 2 == 0)
+        for number in range(500)
+    ]
+    tenants = [f"tenant-{number:05}" for number in range(2000)]
+    payloads = in_payloads(tenants, typing, "me")
+    assert all(0 < len(payload.encode()) <= MAX_PAYLOAD_BYTES for payload in payloads)
+    hints = [Hint.decode(payload) for payload in payloads]
+    assert [typed for hint in hints for typed in hint.typing] == typing
+    assert {tenant for hint in hints for tenant in hint.presence} == set(tenants)
+    assert {hint.by for hint in hints} == {"me"}
+    assert not any(hint.is_everything for hint in hints)
+
+
+@pytest.mark.parametrize(
+    "value", [None, 1, "x", [1], [["t1"]], [["t", "1", "u", None, "s", 1]], [[1] * 6], [{}]]
+)
+def test_typing_that_is_none_is_nobodys(value: object):
+    assert Hint.decode(json.dumps({"typing": value})).typing == ()

@@ -10,7 +10,7 @@ connection of the doorbell's own.
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import psycopg
@@ -88,9 +88,16 @@ class Doorbell:
             if self._connection is not None:
                 await self._connection.close()
 
-    async def _notify(self, hint: Hint) -> None:
+    async def send(self, payloads: Sequence[str]) -> None:
+        """Ring all of these in one transaction; nobody here hears them. Raises psycopg.Error."""
         async with asyncio.timeout(5):
             async with self._connecting:
                 if self._connection is None or self._connection.closed:
                     self._connection = await connect(self._url, self._role, name="chatsync ringer")
-            await self._connection.execute("select pg_notify(%s, %s)", [CHANNEL, hint.encode()])
+            await self._connection.execute(
+                "select pg_notify(%s, payload) from unnest(%s::text[]) as payload",
+                [CHANNEL, list(payloads)],
+            )
+
+    async def _notify(self, hint: Hint) -> None:
+        await self.send([hint.encode()])

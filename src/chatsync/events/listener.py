@@ -15,7 +15,7 @@ import structlog
 
 from chatsync.database import Connection, Role, connect
 from chatsync.events.doorbell import Doorbell
-from chatsync.events.hint import CHANNEL, EVERYTHING, Hint
+from chatsync.events.hint import AFTER_SILENCE, CHANNEL, Hint
 from chatsync.telemetry import metrics
 
 PROBE_INTERVAL_SECONDS = 5.0
@@ -45,7 +45,7 @@ class Listener:
                 async with connection:
                     await connection.execute("listen chatsync")
                     failures = 0
-                    self._doorbell.hear(EVERYTHING)
+                    self._doorbell.hear(AFTER_SILENCE)
                     await self._hear_until_broken(connection)
             except (psycopg.Error, OSError) as error:
                 log.warning("listener_lost", error=repr(error))

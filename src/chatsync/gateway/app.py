@@ -22,13 +22,16 @@ from chatsync.errors import BadRequest, ChatsyncError, DatabaseUnavailable, NotF
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.feed import Feed
 from chatsync.events.listener import Listener
+from chatsync.events.relay import Relay
 from chatsync.events.stamper import Stamper
+from chatsync.gateway.audience import Audience
 from chatsync.gateway.auth import Authenticator
 from chatsync.gateway.devices import Devices
 from chatsync.gateway.effects import Limits
 from chatsync.gateway.http.conversations import Conversations
 from chatsync.gateway.http.events import Events
 from chatsync.gateway.http.health import Health
+from chatsync.gateway.http.presence import PresenceList
 from chatsync.gateway.http.problems import Problems, classified, correlation_id, problem
 from chatsync.gateway.http.publishing import Publishing
 from chatsync.gateway.http.stream import EventStream
@@ -40,8 +43,10 @@ from chatsync.gateway.http.webhooks.receiving import Endpoint, Webhooks
 from chatsync.gateway.http.webhooks.standard import StandardWebhook
 from chatsync.gateway.http.webhooks.whatsapp import WhatsAppWebhook
 from chatsync.gateway.hub import Hub
+from chatsync.gateway.presence.presence import Presence
 from chatsync.gateway.server import drain_on_signals
 from chatsync.gateway.shared import Shared
+from chatsync.gateway.typing import Typing
 from chatsync.gateway.websocket import serve
 from chatsync.queue.enqueue import Intake
 from chatsync.queue.service import working
@@ -65,6 +70,10 @@ class _Parts:
     hub: Hub
     intake: Intake
     devices: Devices
+    relay: Relay
+    audience: Audience
+    presence: Presence
+    typing: Typing
 
 
 def create(
@@ -92,6 +101,10 @@ def create(
                     parts.feed.run,
                     parts.intake.run,
                     parts.devices.run,
+                    parts.relay.run,
+                    parts.typing.run,
+                    parts.presence.tell,
+                    parts.presence.keep,
                 )
             )
             if with_worker:
@@ -120,6 +133,7 @@ def _assemble(settings: Settings) -> _Parts:
         sessions_per_user=settings.sessions_per_user,
         unauthenticated=settings.unauthenticated_per_address,
     )
+    relay, audience = Relay(doorbell), Audience()
     return _Parts(
         database=database,
         doorbell=doorbell,
@@ -140,6 +154,17 @@ def _assemble(settings: Settings) -> _Parts:
             max_events=settings.offline_max_events,
             ttl_days=settings.offline_ttl_days,
         ),
+        relay=relay,
+        audience=audience,
+        presence=Presence(
+            database,
+            doorbell,
+            relay,
+            audience,
+            within_seconds=settings.presence_cleanup_interval_ms / 1000,
+            grace_seconds=settings.presence_grace_ms / 1000,
+        ),
+        typing=Typing(doorbell, relay, audience),
     )
 
 
@@ -167,6 +192,9 @@ def _routes(
         _limits(settings),
         frozenset(settings.allowed_origins),
         parts.devices,
+        parts.audience,
+        parts.presence,
+        parts.typing,
     )
     conversations = Conversations(parts.database, authenticator)
     health = Health(_checks(parts), settings.metrics_dir)
@@ -179,6 +207,9 @@ def _routes(
         Route("/api/conversations/{id}/messages", conversations.messages),
         Route("/api/sync", Sync(parts.database, authenticator).get),
         *_event_routes(parts, shared),
+        Route("/api/presence", PresenceList(parts.presence, authenticator).get),
+        Route("/api/events", Events(parts.database, authenticator, parts.feed, parts.hub).get),
+        Route("/api/presence", PresenceList(parts.presence, authenticator).get),
         Route("/livez", health.live),
         Route("/readyz", health.ready),
         Route("/metrics", health.metrics),

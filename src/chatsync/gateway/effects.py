@@ -66,7 +66,22 @@ class Locate:
     cursor: Cursor
 
 
-Effect: TypeAlias = Write | Close | Open | Authorize | Refresh | Locate
+@dataclass(frozen=True, slots=True)
+class SetStatus:
+    """Say how available this session is; answer with `agreed`."""
+
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetTyping:
+    """Say that the client types, or stopped; answer with `agreed` or `refused`."""
+
+    conversation_id: str
+    is_active: bool
+
+
+Effect: TypeAlias = Write | Close | Open | Authorize | Refresh | Locate | SetStatus | SetTyping
 
 
 @dataclass(frozen=True, slots=True)

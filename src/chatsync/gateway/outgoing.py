@@ -1,5 +1,6 @@
 """What a session says: effects in order, answers to its request, and nothing after its close."""
 
+from collections.abc import Iterable
 from enum import Enum, auto
 
 from chatsync.errors import RequestError
@@ -34,6 +35,15 @@ class Outgoing:
         self._write(frames.error(self._request, error))
         if code is not None:
             self.close(code, error.message)
+
+    def agreed(self) -> None:
+        """Answer the last frame, which asked for nothing but that something be done."""
+        self._reply({})
+
+    def whisper(self, frames: Iterable[bytes]) -> None:
+        """Say what is ephemeral: no position moves by it."""
+        for frame in frames:
+            self._write(frame)
 
     def close(self, code: CloseCode, reason: str, retry_ms: tuple[int, int] | None = None) -> None:
         if self.state is State.CLOSED:

@@ -1,14 +1,18 @@
 """What a client may ask, typed: a frame becomes one of these, or an error names the field."""
 
+import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from chatsync.errors import BadRequest, Invalid
+from chatsync.errors import BadRequest, Invalid, NotFound
 from chatsync.gateway import frames
+from chatsync.gateway.effects import SetStatus, SetTyping
 from chatsync.gateway.frames import Frame
+from chatsync.gateway.presence.standing import STATUSES
 from chatsync.model import Cursor
 
 DEFAULT_TOPICS = ("tenant", "user")
+_CONVERSATION_ID = re.compile("[0-9]{1,18}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,18 @@ class RefreshToken:
     token: str
 
 
-Request: TypeAlias = Connect | Subscribe | Unsubscribe | Ack | Ping | Pong | Sync | RefreshToken
+Request: TypeAlias = (
+    Connect
+    | Subscribe
+    | Unsubscribe
+    | Ack
+    | Ping
+    | Pong
+    | Sync
+    | RefreshToken
+    | SetStatus
+    | SetTyping
+)
 
 
 def parse(frame: Frame) -> Request:
@@ -83,8 +98,30 @@ def parse(frame: Frame) -> Request:
             if token is None:
                 raise Invalid("token must be a string")
             return RefreshToken(token)
+        case "presence":
+            return _status(frame)
+        case "typing":
+            return _typing(frame)
         case _:
             raise BadRequest("unknown frame type")
+
+
+def _status(frame: Frame) -> SetStatus:
+    status = frames.text(frame, "status")
+    if status not in STATUSES:
+        raise Invalid(f"status must be one of {', '.join(STATUSES)}")
+    return SetStatus(status)
+
+
+def _typing(frame: Frame) -> SetTyping:
+    conversation_id, is_active = frames.text(frame, "conversationId"), frame.get("active")
+    if conversation_id is None:
+        raise Invalid("conversationId must be a string")
+    if not isinstance(is_active, bool):
+        raise Invalid("active must be true or false")
+    if _CONVERSATION_ID.fullmatch(conversation_id) is None:
+        raise NotFound("unknown conversation")
+    return SetTyping(conversation_id, is_active)
 
 
 def _optional_cursor(frame: Frame) -> Cursor | None:

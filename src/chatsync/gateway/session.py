@@ -21,25 +21,23 @@ from chatsync.errors import (
 from chatsync.gateway import frames, requests
 from chatsync.gateway.acknowledgement import MAX_REDELIVERIES, Acknowledgement
 from chatsync.gateway.allowance import Allowance
-from chatsync.gateway.effects import Authorize, Limits, Locate, Open, Refresh, Start
+from chatsync.gateway.effects import (
+    Authorize,
+    Limits,
+    Locate,
+    Open,
+    Refresh,
+    SetStatus,
+    SetTyping,
+    Start,
+)  # fmt: skip
 from chatsync.gateway.expiry import Expiry
 from chatsync.gateway.frames import Frame, RequestId
 from chatsync.gateway.heartbeat import Heartbeat
 from chatsync.gateway.outgoing import Outgoing, State
 from chatsync.gateway.reading import Reading
 from chatsync.gateway.receipt import Receipt
-from chatsync.gateway.requests import (
-    Ack,
-    Connect,
-    Ping,
-    Pong,
-    RefreshToken,
-    Request,
-    Subscribe,
-    Sync,
-    Unsubscribe,
-)
-from chatsync.model import Claims, CloseCode, Cursor, Event, full_topic
+from chatsync.model import Claims, CloseCode, Cursor, Event, full_topics
 
 
 class Session(Outgoing):
@@ -208,32 +206,34 @@ class Session(Outgoing):
             self.refused(Unauthorized("no token"), CloseCode.UNAUTHORIZED)
             return
         request = requests.parse(frame)
-        assert isinstance(request, Connect)
+        assert isinstance(request, requests.Connect)
         self._check_topic_count(len(request.topics))
         self.state = State.CONNECTING
         self._ask(Open(request.token, request.cursor, request.topics, request.device))
 
-    def _dispatch(self, request: Request, now: float) -> None:
+    def _dispatch(self, request: requests.Request, now: float) -> None:
         match request:
-            case Ping(n):
+            case requests.Ping(n):
                 self._write(frames.encode("pong", n=n, timestamp=frames.timestamp()))
-            case Pong(n, cursor):
+            case requests.Pong(n, cursor):
                 self._pong(n, cursor, now)
-            case Ack(cursor):
+            case requests.Ack(cursor):
                 self._acknowledge(cursor, now)
-            case Subscribe(topics):
+            case requests.Subscribe(topics):
                 wanted = self._spelled(topics)
                 self._check_topic_count(len(self.topics | set(wanted)))
                 self._ask(Authorize(tuple(wanted)))
-            case Unsubscribe(topics):
+            case requests.Unsubscribe(topics):
                 dropped = self._spelled(topics)
                 self.topics -= frozenset(dropped)
                 self._reply({"topics": dropped, "cursor": str(self.reading.cursor)})
-            case Sync(cursor):
+            case requests.Sync(cursor):
                 self._sync(cursor)
-            case RefreshToken(token):
+            case requests.RefreshToken(token):
                 self._ask(Refresh(token))
-            case Connect():
+            case SetStatus() | SetTyping():
+                self._ask(request)
+            case requests.Connect():
                 raise BadRequest("this session is connected already")
             case _:
                 assert_never(request)
@@ -272,8 +272,7 @@ class Session(Outgoing):
 
     def _spelled(self, topics: Sequence[str]) -> list[str]:
         assert self.claims is not None
-        claims = self.claims
-        return list(dict.fromkeys(full_topic(topic, claims) for topic in topics))
+        return full_topics(topics, self.claims)
 
     def _check_topic_count(self, count: int) -> None:
         if count > self._limits.topics:
@@ -287,8 +286,7 @@ class Session(Outgoing):
         if is_asking:
             self.acknowledgement.ask()
         if is_asking or now >= self.heartbeat.due_at:
-            rtt_ms = self.heartbeat.rtt_ms
-            number = self.heartbeat.beat(now)
+            rtt_ms, number = self.heartbeat.rtt_ms, self.heartbeat.beat(now)
             cursor = str(self.reading.tell())
             self._write(frames.encode("ping", n=number, cursor=cursor, rttMs=rtt_ms))
 

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 from chatsync.database import Database
 from chatsync.events.feed import Feed
+from chatsync.gateway.audience import Audience
 from chatsync.gateway.auth import Authenticator
 from chatsync.gateway.devices import Devices
 from chatsync.gateway.effects import Limits
 from chatsync.gateway.hub import Hub
+from chatsync.gateway.presence.presence import Presence
+from chatsync.gateway.typing import Typing
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +24,6 @@ class Shared:
     limits: Limits
     allowed_origins: frozenset[str]
     devices: Devices
+    audience: Audience
+    presence: Presence
+    typing: Typing

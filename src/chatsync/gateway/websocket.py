@@ -15,23 +15,29 @@ import structlog
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from chatsync.errors import (
-    DatabaseUnavailable,
-    RateLimited,
-    RequestError,
-    Unavailable,
-)
+from chatsync.errors import DatabaseUnavailable, RateLimited, RequestError, Unavailable
 from chatsync.events.feed import TenantFeed
 from chatsync.gateway import access, auth, opening
+from chatsync.gateway.company import Company
 from chatsync.gateway.devices import Held
-from chatsync.gateway.effects import Authorize, Close, Effect, Locate, Open, Refresh, Write
+from chatsync.gateway.effects import (
+    Authorize,
+    Close,
+    Effect,
+    Locate,
+    Open,
+    Refresh,
+    SetStatus,
+    SetTyping,
+    Write,
+)
 from chatsync.gateway.hub import Transport
 from chatsync.gateway.outgoing import State
 from chatsync.gateway.pages import deliver_page
 from chatsync.gateway.resume import locate
 from chatsync.gateway.session import Session
 from chatsync.gateway.shared import Shared
-from chatsync.model import Claims, CloseCode, full_topic
+from chatsync.model import Claims, CloseCode, full_topics
 from chatsync.telemetry import metrics
 
 SUBPROTOCOL = "chatsync.v1"
@@ -78,6 +84,13 @@ class Connection:
             shared.limits,
             time.monotonic(),
             has_bearer=self._bearer is not None,
+        )
+        self._company = Company(
+            self._session.session_id,
+            self.wake,
+            presence=shared.presence,
+            typing=shared.typing,
+            audience=shared.audience,
         )
         self._feed: TenantFeed | None = None
         self._claims: Claims | None = None
@@ -143,6 +156,7 @@ class Connection:
     def _leave(self) -> None:
         if self._is_greeted:
             self._shared.hub.know(self._address)
+        self._company.leave()
         self._shared.hub.leave(self, self._claims)
         self._session.reading.deliveries.end()
         if self._held is not None:
@@ -159,6 +173,7 @@ class Connection:
             if self._held is not None:
                 self._shared.devices.note(self._held)
             await self._flush()
+            self._company.hold(self._session.topics)
             self._woken.set()
 
     async def _write_events(self) -> None:
@@ -177,6 +192,7 @@ class Connection:
                 # The feed polls on; a session that lags reads on when the database is back.
                 await asyncio.sleep(RETRY_SECONDS)
                 self._woken.set()
+            self._session.whisper(self._company.take())
             await self._flush()
         await self._flush()
 
@@ -211,6 +227,8 @@ class Connection:
                     await self._refresh(token)
                 case Locate():
                     await self._locate(effect)
+                case SetStatus() | SetTyping():
+                    await self._company.carry_out(effect, self._session, self._shared.database)
                 case _:
                     assert_never(effect)
 
@@ -222,7 +240,7 @@ class Connection:
         shared, session = self._shared, self._session
         try:
             claims = await shared.authenticator.claims(effect.token or self._bearer or "")
-            wanted = list(dict.fromkeys(full_topic(topic, claims) for topic in effect.topics))
+            wanted = full_topics(effect.topics, claims)
             denied = await access.refused_topics(shared.database, claims, wanted)
             feed = await shared.feed.attach(claims.tenant_id)
             self._feed = feed
@@ -242,6 +260,7 @@ class Connection:
             metrics.RESUMES.labels(start.reason or "recovered").inc()
             now = time.monotonic()
             session.opened(claims, wanted, denied, start, now, expires_at=auth.ends_at(claims, now))
+            self._company.enter(claims)
             self._woken.set()
 
     async def _authorize(self, topics: tuple[str, ...]) -> None:

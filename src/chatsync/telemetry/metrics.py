@@ -61,6 +61,10 @@ COMMIT_TO_GATEWAY_SECONDS = Histogram(
     "From publishing an event to its arrival in this gateway.",
     buckets=_SECONDS,
 )
+EPHEMERALS_DROPPED = Counter(
+    "chatsync_ephemerals_dropped_total", "Typing that was not passed on.", ["reason"]
+)
+PRESENCE_WRITES = Counter("chatsync_presence_writes_total", "Writes of changed presence.")
 HTTP_REQUESTS = Counter("chatsync_http_requests_total", "HTTP answers.", ["status"])
 
 
