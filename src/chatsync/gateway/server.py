@@ -19,6 +19,7 @@ from uvicorn.supervisors import Multiprocess
 
 from chatsync.errors import ConfigError
 from chatsync.gateway.hub import Hub
+from chatsync.gateway.wire import Wire
 from chatsync.settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
@@ -67,8 +68,9 @@ def configuration(application: Any, settings: Settings, **more: Any) -> uvicorn.
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
-        ws="websockets-sansio",
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        ws=Wire,
         ws_max_size=settings.frame_bytes,
         ws_ping_interval=None,
         ws_per_message_deflate=False,

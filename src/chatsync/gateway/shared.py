@@ -1,10 +1,11 @@
 """What every connection of a process shares."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chatsync.database import Database
 from chatsync.events.feed import Feed
 from chatsync.gateway.auth import Authenticator
+from chatsync.gateway.compression import ServerFrames
 from chatsync.gateway.effects import Limits
 from chatsync.gateway.hub import Hub
 
@@ -19,3 +20,4 @@ class Shared:
     authenticator: Authenticator
     limits: Limits
     allowed_origins: frozenset[str]
+    frames: ServerFrames = field(default_factory=ServerFrames)

@@ -1,55 +1,49 @@
 """The driver of a session: moves frames between a socket and the state machine.
 
-One task reads, one writes; both write under a lock, in the order of the effects. A client that does
-not read stops its own writer and nobody else's.
+All that needs no await is done where it happens: a message, an advance of the log, a timer, a
+socket that takes bytes again. A task exists only while something is awaited. A client that does
+not read stops its own session and nobody else's.
 """
 
 import asyncio
-import contextlib
 import math
 import time
 import uuid
-from typing import assert_never
+from collections.abc import Coroutine
+from typing import Any
 
 import structlog
 from starlette.responses import Response
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket
 
-from chatsync.errors import (
-    DatabaseUnavailable,
-    RateLimited,
-    RequestError,
-    TokenExpired,
-    Unavailable,
-)
-from chatsync.events.feed import EpochChanged, TenantFeed, Trimmed
-from chatsync.gateway import access, auth
-from chatsync.gateway.effects import Authorize, Close, Effect, Locate, Open, Refresh, Write
+from chatsync.errors import DatabaseUnavailable, RateLimited, Unavailable
+from chatsync.gateway import auth, wire
+from chatsync.gateway.answers import PAGE_EVENTS, Answers, Question
+from chatsync.gateway.effects import Close, Write
 from chatsync.gateway.outgoing import State
-from chatsync.gateway.resume import locate
 from chatsync.gateway.session import Session
 from chatsync.gateway.shared import Shared
-from chatsync.model import Claims, CloseCode, full_topic
+from chatsync.gateway.wire import Wire
+from chatsync.model import CloseCode
 from chatsync.telemetry import metrics
 
 SUBPROTOCOL = "chatsync.v1"
-PAGE = 100
-# A client that takes no byte for so long has missed its heartbeats, too.
-WRITE_TIMEOUT_SECONDS = 60.0
 RETRY_SECONDS = 0.5
-# How a client may leave: none of them is a fault of ours.
-_LEFT = (WebSocketDisconnect, TimeoutError, OSError)
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 async def serve(websocket: WebSocket, shared: Shared) -> None:
-    """Refuse an upgrade before it is accepted, or run its session to the end."""
+    """Refuse an upgrade before it is accepted, or start its session, which needs no task."""
     refusal = _refusal(websocket, shared.allowed_origins)
     if refusal is not None:
         await websocket.send_denial_response(refusal)
         return
-    await Connection(shared, websocket).run()
+    offered: list[str] = websocket.scope["subprotocols"]
+    below = wire.of(websocket.scope)
+    connection = Connection(shared, websocket, below)
+    await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    connection.begin(offered)
 
 
 def _refusal(websocket: WebSocket, allowed_origins: frozenset[str]) -> Response | None:
@@ -62,66 +56,70 @@ def _refusal(websocket: WebSocket, allowed_origins: frozenset[str]) -> Response 
     return None
 
 
-class Connection:
+class Connection(Answers):
     """One socket and its session."""
 
-    def __init__(self, shared: Shared, websocket: WebSocket) -> None:
-        self._shared = shared
-        self._websocket = websocket
-        self._address = websocket.client.host if websocket.client else ""
-        self._bearer = auth.bearer(websocket.scope)
-        self._session = Session(
-            uuid.uuid4().hex,
-            shared.limits,
-            time.monotonic(),
-            has_bearer=self._bearer is not None,
+    __slots__ = ("_question", "_task", "_timer", "_timer_due", "_wire")
+
+    def __init__(self, shared: Shared, websocket: WebSocket, below: Wire) -> None:
+        bearer = auth.bearer(websocket.scope)
+        session = Session(
+            uuid.uuid4().hex, shared.limits, time.monotonic(), has_bearer=bearer is not None
         )
-        self._feed: TenantFeed | None = None
-        self._claims: Claims | None = None
-        self._is_greeted = False
-        self._woken = asyncio.Event()
-        self._writing = asyncio.Lock()
+        super().__init__(shared, session, websocket.client.host if websocket.client else "", bearer)
+        self._wire = below
+        self._question: Question | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = math.inf
+
+    def begin(self, offered: list[str]) -> None:
+        self._greet(offered)
+        self._wire.attach(self, self._shared.limits.frames_per_second)
+        self._step()
 
     def wake(self) -> None:
-        self._woken.set()
+        """Read on: the tenant's log has grown."""
+        if self._task is None and self._wire.is_writable:
+            self._step()
 
     def drain(self, retry_ms: tuple[int, int]) -> None:
         self._session.close(CloseCode.DRAINING, "the server is restarting", retry_ms)
-        self._woken.set()
+        self._step()
 
-    async def run(self) -> None:
-        subprotocol = SUBPROTOCOL if SUBPROTOCOL in self._websocket.scope["subprotocols"] else None
-        await self._websocket.accept(subprotocol)
-        self._greet()
-        if self._session.state is State.CLOSED:
-            await self._flush()
-            return
-        tasks = {
-            asyncio.create_task(self._read_frames()),
-            asyncio.create_task(self._write_events()),
-        }
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self._leave()
-            for task in tasks:
-                task.cancel()
-            for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-                if isinstance(outcome, Exception) and not isinstance(outcome, _LEFT):
-                    log.error("session_failed", error=repr(outcome))
-                    await self._end(CloseCode.INTERNAL, "something went wrong here")
+    # What the wire tells.
 
-    async def _end(self, code: CloseCode, reason: str) -> None:
-        self._session.close(code, reason)
-        with contextlib.suppress(*_LEFT):
-            await self._flush()
+    @property
+    def is_busy(self) -> bool:
+        return self._task is not None
 
-    def _greet(self) -> None:
-        offered = self._websocket.scope["subprotocols"]
+    def received(self, text: str | None) -> None:
+        self._session.receive(text, time.monotonic())
+        self._step()
+
+    def flooded(self) -> None:
+        error = RateLimited("too many control frames or fragments", retry_after_ms=1000)
+        self._session.refused(error, CloseCode.RATE_LIMITED)
+        self._step()
+
+    def drained(self) -> None:
+        self._session.written(time.monotonic())
+        if self._task is None:
+            self._step()
+
+    def lost(self) -> None:
+        self.leave()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    # Carrying out.
+
+    def _greet(self, offered: list[str]) -> None:
         if any(name.startswith("chatsync.") for name in offered) and SUBPROTOCOL not in offered:
-            self._session.close(
-                CloseCode.VERSION_NOT_SUPPORTED, f"this server speaks {SUBPROTOCOL}"
-            )
+            reason = f"this server speaks {SUBPROTOCOL}"
+            self._session.close(CloseCode.VERSION_NOT_SUPPORTED, reason)
             return
         try:
             self._shared.hub.greet(self, self._address)
@@ -131,164 +129,93 @@ class Connection:
         except RateLimited as error:
             self._session.refused(error, CloseCode.RATE_LIMITED)
 
-    def _leave(self) -> None:
-        if self._is_greeted:
-            self._shared.hub.know(self._address)
-        self._shared.hub.leave(self, self._claims)
-        if self._feed is not None:
-            self._shared.feed.detach(self._feed)
+    def _step(self) -> None:
+        """Do what can be done now; a task does what must be awaited, and what follows it."""
+        try:
+            if self._task is not None:
+                self._flush()
+            elif (awaited := self._run()) is not None:
+                self._task = asyncio.get_running_loop().create_task(self._work(awaited))
+        except Exception as error:
+            self._fail(error)
+        self._set_timer()
 
-    async def _read_frames(self) -> None:
-        while self._session.state is not State.CLOSED:
-            message = await self._websocket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            self._session.receive(message.get("text"), time.monotonic())
-            await self._flush()
-            self._woken.set()
+    async def _work(self, awaited: Coroutine[Any, Any, None] | None) -> None:
+        try:
+            while awaited is not None:
+                try:
+                    await awaited
+                except DatabaseUnavailable:
+                    # The feed polls on; a session that lags reads on when the database is back.
+                    await asyncio.sleep(RETRY_SECONDS)
+                awaited = self._run()
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._task = None
+        self._shared.hub.count_delivered()
+        self._set_timer()
+        self._wire.feed()
 
-    async def _write_events(self) -> None:
-        """Write what the log brings and what the time demands, until the session is closed."""
-        while self._session.state is not State.CLOSED:
-            deadline = self._session.next_deadline()
-            delay = max(0.0, deadline - time.monotonic())
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if math.isinf(deadline) else delay):
-                    await self._woken.wait()
-            self._woken.clear()
-            self._session.tick(time.monotonic())
-            try:
-                await self._catch_up()
-            except DatabaseUnavailable:
-                # The feed polls on; a session that lags reads on when the database is back.
-                await asyncio.sleep(RETRY_SECONDS)
-                self._woken.set()
-            await self._flush()
-        await self._flush()
-
-    async def _catch_up(self) -> None:
-        session, feed = self._session, self._feed
-        while session.state is State.OPEN and feed is not None:
-            async with self._writing:
-                if session.reading.epoch != feed.epoch:
-                    start = await locate(self._shared.feed, feed, session.reading.cursor)
-                    session.reset(start)
-                if session.reading.position >= feed.head:
-                    return
-                await self._deliver_page(feed)
-                await self._carry_out(session.effects())
-                session.written(time.monotonic())
-
-    async def _deliver_page(self, feed: TenantFeed) -> None:
+    def _run(self) -> Coroutine[Any, Any, None] | None:
+        """Carry out effects and read on until something must be awaited; returns that."""
+        self._flush()
         session = self._session
-        position = session.reading.position
-        try:
-            found = await self._shared.feed.page(feed, position, PAGE)
-        except (Trimmed, EpochChanged):
-            await self._shared.feed.refresh(feed)
-            start = await locate(self._shared.feed, feed, session.reading.cursor)
-            if start.reason is not None:
-                session.reset(start)
+        while session.state is not State.CLOSED:
+            if self._question is not None:
+                question, self._question = self._question, None
+                return self.answer(question)
+            feed, reading = self._feed, session.reading
+            if feed is None or session.state is not State.OPEN or not self._wire.is_writable:
+                return None
+            if reading.epoch != feed.epoch:
+                return self.begin_anew(feed)
+            if reading.position >= feed.head:
+                return None
+            if not feed.holds(reading.position):
+                return self.read_page(feed)
+            self.page(feed, list(feed.after(reading.position, PAGE_EVENTS)))
+            self._flush_events()
+        return None
+
+    def _flush_events(self) -> None:
+        """Write what a delivery brought; a client that takes it all begins to owe its ack."""
+        shared, below = self._shared, self._wire
+        for effect in self._session.effects():
+            if type(effect) is Write:
+                below.write_shared(shared.frames.of(effect.frame))
+        if below.is_writable:
+            self._session.written(time.monotonic())
+
+    def _flush(self) -> None:
+        while effects := self._session.effects():
+            for effect in effects:
+                match effect:
+                    case Write(frame):
+                        self._wire.write(frame)
+                    case Close(code, reason):
+                        metrics.SESSIONS_CLOSED.labels(int(code)).inc()
+                        self._wire.close(int(code), reason[:100])
+                    case _:
+                        self._question = effect
+
+    def _fail(self, error: Exception) -> None:
+        log.error("session_failed", error=repr(error))
+        self._session.close(CloseCode.INTERNAL, "something went wrong here")
+        self._flush()
+
+    def _set_timer(self) -> None:
+        """Have `_on_time` called at the next deadline, or earlier: it looks again."""
+        due = self._session.next_deadline()
+        if self._session.state is State.CLOSED or due >= self._timer_due:
             return
-        # A sync may have moved the position while the log was read.
-        if found and session.reading.position == position:
-            before = session.reading.events_written
-            session.deliver(found, found[-1].seq, feed.frames)
-            metrics.EVENTS_DELIVERED.inc(session.reading.events_written - before)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = due
+        delay = max(0.0, due - time.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._on_time)
 
-    async def _flush(self) -> None:
-        async with self._writing:
-            while effects := self._session.effects():
-                await self._carry_out(effects)
-
-    async def _carry_out(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case Write(frame):
-                    await self._send(frame)
-                case Close(code, reason):
-                    metrics.SESSIONS_CLOSED.labels(int(code)).inc()
-                    if self._websocket.client_state is WebSocketState.CONNECTED:
-                        await self._websocket.close(int(code), reason[:100])
-                case Open():
-                    await self._open(effect)
-                case Authorize(topics):
-                    await self._authorize(topics)
-                case Refresh(token):
-                    await self._refresh(token)
-                case Locate():
-                    await self._locate(effect)
-                case _:
-                    assert_never(effect)
-
-    async def _send(self, frame: bytes) -> None:
-        async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
-            await self._websocket.send({"type": "websocket.send", "text": frame.decode()})
-
-    async def _open(self, effect: Open) -> None:
-        shared, session = self._shared, self._session
-        try:
-            claims = await shared.authenticator.claims(effect.token or self._bearer or "")
-            wanted = list(dict.fromkeys(full_topic(topic, claims) for topic in effect.topics))
-            denied = await access.refused_topics(shared.database, claims, wanted)
-            feed = await shared.feed.attach(claims.tenant_id)
-            self._feed = feed
-            shared.hub.join(self, claims)
-            self._claims = claims
-            shared.hub.know(self._address)
-            self._is_greeted = False
-            start = await locate(shared.feed, feed, effect.cursor)
-        except DatabaseUnavailable as error:
-            unavailable = Unavailable(error.message, retry_after_ms=1000)
-            session.refused(unavailable, CloseCode.OVERLOADED)
-        except RequestError as error:
-            session.refused(error, _close_code(error))
-        else:
-            metrics.RESUMES.labels(start.reason or "recovered").inc()
-            now = time.monotonic()
-            session.opened(claims, wanted, denied, start, now, expires_at=_on_clock(claims, now))
-            self._woken.set()
-
-    async def _authorize(self, topics: tuple[str, ...]) -> None:
-        assert self._claims is not None
-        try:
-            denied = await access.refused_topics(self._shared.database, self._claims, list(topics))
-        except DatabaseUnavailable as error:
-            self._session.refused(Unavailable(error.message, retry_after_ms=1000))
-        else:
-            self._session.authorized(topics, denied)
-
-    async def _refresh(self, token: str) -> None:
-        try:
-            claims = await self._shared.authenticator.claims(token)
-        except RequestError as error:
-            self._session.refused(error)
-        else:
-            self._session.refreshed(claims, expires_at=_on_clock(claims, time.monotonic()))
-
-    async def _locate(self, effect: Locate) -> None:
-        assert self._feed is not None
-        try:
-            start = await locate(self._shared.feed, self._feed, effect.cursor)
-        except DatabaseUnavailable as error:
-            self._session.refused(Unavailable(error.message, retry_after_ms=1000))
-        else:
-            self._session.located(start)
-
-
-def _close_code(error: RequestError) -> CloseCode:
-    match error:
-        case TokenExpired():
-            return CloseCode.TOKEN_EXPIRED
-        case auth.NotYetValid():
-            return CloseCode.TOKEN_NOT_YET_VALID
-        case RateLimited():
-            return CloseCode.TOO_MANY_SESSIONS
-        case Unavailable():
-            return CloseCode.OVERLOADED
-        case _:
-            return CloseCode.UNAUTHORIZED
-
-
-def _on_clock(claims: Claims, now: float) -> float:
-    return now + claims.expires_at - time.time()
+    def _on_time(self) -> None:
+        self._timer, self._timer_due = None, math.inf
+        self._session.tick(time.monotonic())
+        self._step()
