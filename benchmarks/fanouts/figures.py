@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from fanouts import sides
-from fanouts.sides import Side
 from side_by_side import cpu, processes
 from side_by_side.processes import BenchmarkError, Child
+
+from fanouts import sides
+from fanouts.sides import Side
 
 Opener: TypeAlias = Callable[[Path], AbstractContextManager[Side]]
 MARK = "message:new"
@@ -71,7 +72,10 @@ def _opened(
     open_side: Opener, count: int, *, stalled: int = 0, is_timed: bool = False
 ) -> Iterator[tuple[Side, Sockets, int]]:
     """A side with its sockets live, and the memory of its process before they came."""
-    with tempfile.TemporaryDirectory(prefix="chatsync-fanout-") as name, processes.ending() as stack:
+    with (
+        tempfile.TemporaryDirectory(prefix="chatsync-fanout-") as name,
+        processes.ending() as stack,
+    ):
         folder = Path(name)
         folder.chmod(0o755)  # nginx started by root works as another user
         side = stack.enter_context(open_side(folder))

@@ -8,12 +8,12 @@ import statistics
 import sys
 
 import psycopg
+from side_by_side import needs, processes
+from side_by_side.processes import BenchmarkError
 
 from chatsync.errors import ChatsyncError
 from fanouts import sides
 from fanouts.figures import FIGURES, OPENERS, QUICK, Sizes
-from side_by_side import needs, processes
-from side_by_side.processes import BenchmarkError
 
 
 def main() -> None:

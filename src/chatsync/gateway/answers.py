@@ -4,6 +4,7 @@ One question at a time, in a task that lives no longer than its answer.
 """
 
 import time
+from collections.abc import Sequence
 from typing import assert_never
 
 from chatsync.errors import (
@@ -27,7 +28,20 @@ PAGE_EVENTS = 100
 # With PAGE_EVENTS what one session may hold in memory for a client that does not read.
 PAGE_BYTES = 65_536
 
+# Frames of a tenant that are kept until its next event: many may catch up from many positions.
+KEPT_FRAMES = 64
+
 Question = Open | Authorize | Refresh | Locate
+
+
+def page(found: Sequence[Event]) -> Sequence[Event]:
+    """As many of the events as one frame may hold, and at least one."""
+    size = 0
+    for index, event in enumerate(found):
+        size += len(event.encoded)
+        if index and (size > PAGE_BYTES or index == PAGE_EVENTS):
+            return found[:index]
+    return found
 
 
 class Answers(Member):
@@ -44,6 +58,15 @@ class Answers(Member):
         self._claims: Claims | None = None
         self._is_greeted = False
 
+    def deliver(self, feed: TenantFeed, found: Sequence[Event]) -> None:
+        """Give the session the next events of its log."""
+        session, reading = self._session, self._session.reading
+        if len(feed.frames) > KEPT_FRAMES:
+            feed.frames.clear()
+        before = reading.events_written
+        session.deliver(found, found[-1].seq, feed.frames)
+        self._shared.hub.delivered += reading.events_written - before
+
     async def answer(self, question: Question) -> None:
         match question:
             case Open():
@@ -56,19 +79,6 @@ class Answers(Member):
                 await self._locate(question)
             case _:
                 assert_never(question)
-
-    def page(self, feed: TenantFeed, found: list[Event]) -> None:
-        """Give the session the next events of its log, as many as one frame may hold."""
-        size = 0
-        for index, event in enumerate(found):
-            size += len(event.encoded)
-            if size > PAGE_BYTES and index:
-                del found[index:]
-                break
-        session = self._session
-        before = session.reading.events_written
-        session.deliver(found, found[-1].seq, feed.frames)
-        self._shared.hub.delivered += session.reading.events_written - before
 
     async def read_page(self, feed: TenantFeed) -> None:
         """Deliver what has left the ring. Raises DatabaseUnavailable."""
@@ -84,7 +94,7 @@ class Answers(Member):
             return
         # A sync or a redelivery may have moved the position while the log was read.
         if found and session.reading.position == position:
-            self.page(feed, list(found))
+            self.deliver(feed, page(found))
 
     async def begin_anew(self, feed: TenantFeed) -> None:
         """Find the place in a log that began another life. Raises DatabaseUnavailable."""

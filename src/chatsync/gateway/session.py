@@ -291,7 +291,7 @@ class Session(Outgoing):
             self._write(frames.encode("ping", n=number, cursor=cursor, rttMs=rtt_ms))
 
     def _end_sync(self) -> None:
-        if self.reading.replay_until is None:
+        if self._sync_requests and self.reading.replay_until is None:
             data = {"cursor": str(self.reading.cursor)}
             for request in self._sync_requests:
                 self._write(frames.reply(request, data))

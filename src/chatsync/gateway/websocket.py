@@ -9,7 +9,7 @@ import asyncio
 import math
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import structlog
@@ -17,14 +17,15 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from chatsync.errors import DatabaseUnavailable, RateLimited, Unavailable
+from chatsync.events.feed import TenantFeed
 from chatsync.gateway import auth, wire
-from chatsync.gateway.answers import PAGE_EVENTS, Answers, Question
-from chatsync.gateway.effects import Close, Write
+from chatsync.gateway.answers import PAGE_EVENTS, Answers, Question, page
+from chatsync.gateway.effects import Close, Effect, Write
 from chatsync.gateway.outgoing import State
 from chatsync.gateway.session import Session
 from chatsync.gateway.shared import Shared
 from chatsync.gateway.wire import Wire
-from chatsync.model import CloseCode
+from chatsync.model import CloseCode, Event
 from chatsync.telemetry import metrics
 
 SUBPROTOCOL = "chatsync.v1"
@@ -79,8 +80,23 @@ class Connection(Answers):
         self._step()
 
     def wake(self) -> None:
-        """Read on: the tenant's log has grown."""
-        if self._task is None and self._wire.is_writable:
+        """Read on: the tenant's log has grown. Runs for each session and each event."""
+        if self._task is not None or not self._wire.is_writable:
+            return
+        feed, session = self._feed, self._session
+        reading = session.reading
+        if (
+            feed is not None
+            and reading.position == feed.latest_after
+            and reading.epoch == feed.epoch
+            and session.state is State.OPEN
+            and len(feed.latest) == 1
+        ):
+            try:
+                self._deliver(feed, feed.latest)
+            except Exception as error:
+                self._fail(error)
+        else:
             self._step()
 
     def drain(self, retry_ms: tuple[int, int]) -> None:
@@ -174,30 +190,37 @@ class Connection(Answers):
                 return None
             if not feed.holds(reading.position):
                 return self.read_page(feed)
-            self.page(feed, list(feed.after(reading.position, PAGE_EVENTS)))
-            self._flush_events()
+            self._deliver(feed, page(feed.after(reading.position, PAGE_EVENTS)))
         return None
 
-    def _flush_events(self) -> None:
-        """Write what a delivery brought; a client that takes it all begins to owe its ack."""
-        shared, below = self._shared, self._wire
-        for effect in self._session.effects():
+    def _deliver(self, feed: TenantFeed, found: Sequence[Event]) -> None:
+        """Write the next events; a client that takes them all begins to owe its ack."""
+        self.deliver(feed, found)
+        session, below, frames = self._session, self._wire, self._shared.frames
+        for effect in session.effects():
             if type(effect) is Write:
-                below.write_shared(shared.frames.of(effect.frame))
+                below.write_shared(frames.of(effect.frame))
+            else:
+                self._carry_out(effect)
         if below.is_writable:
-            self._session.written(time.monotonic())
+            session.written(time.monotonic())
+            if session.acknowledgement.due_at < self._timer_due:
+                self._set_timer()
 
     def _flush(self) -> None:
         while effects := self._session.effects():
             for effect in effects:
-                match effect:
-                    case Write(frame):
-                        self._wire.write(frame)
-                    case Close(code, reason):
-                        metrics.SESSIONS_CLOSED.labels(int(code)).inc()
-                        self._wire.close(int(code), reason[:100])
-                    case _:
-                        self._question = effect
+                self._carry_out(effect)
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Write(frame):
+                self._wire.write(frame)
+            case Close(code, reason):
+                metrics.SESSIONS_CLOSED.labels(int(code)).inc()
+                self._wire.close(int(code), reason[:100])
+            case _:
+                self._question = effect
 
     def _fail(self, error: Exception) -> None:
         log.error("session_failed", error=repr(error))
