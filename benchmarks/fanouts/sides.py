@@ -215,7 +215,9 @@ http {{
   server {{
     listen 127.0.0.1:{port};
     location = /subscribe {{ nchan_subscriber websocket; nchan_channel_id room; }}
-    location = /publish {{ nchan_publisher; nchan_channel_id room; nchan_message_buffer_length 20; }}
+    location = /publish {{
+      nchan_publisher; nchan_channel_id room; nchan_message_buffer_length 20;
+    }}
   }}
 }}
 """

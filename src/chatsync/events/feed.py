@@ -6,6 +6,7 @@ aligned blocks, each by one query however many sessions want it. Checks that num
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -287,7 +288,7 @@ def encode(row: Row) -> Event:
     )
     if correlation_id is not None:
         text += f',"correlationId":{json.dumps(correlation_id)}'
-    return Event(seq, frozenset(topics), (text + "}").encode())
+    return Event(seq, frozenset(map(sys.intern, topics)), (text + "}").encode())
 
 
 def _is_dense(rows: Sequence[Row]) -> bool:

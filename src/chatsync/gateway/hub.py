@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Protocol, TypeVar
 
 from chatsync.errors import RateLimited, Unavailable
+from chatsync.gateway.fan_out import FanOut
 from chatsync.model import Claims
 from chatsync.telemetry import metrics
 
@@ -48,6 +49,7 @@ class Hub:
         self.is_draining = False
         # Events written and not yet counted: one step of the metric for a whole pass.
         self.delivered = 0
+        self.fan_out = FanOut()
 
     def __len__(self) -> int:
         return len(self._everyone)
@@ -105,6 +107,7 @@ class Hub:
         """Let everyone of a tenant read on, in one pass: nobody in it is waited for."""
         for member in self._by_tenant.get(tenant_id, ()):
             member.wake()
+        self.fan_out.flush()
         self.count_delivered()
 
     def count_delivered(self) -> None:

@@ -14,6 +14,19 @@ from chatsync.model import Cursor, Event
 class Reading:
     """The reading position of one session."""
 
+    # Looked at for each delivery: in one place, so that it is in the processor's cache at once.
+    __slots__ = (
+        "_is_redelivery",
+        "_owes_last_frame",
+        "delivered_to",
+        "epoch",
+        "events_written",
+        "position",
+        "replay_until",
+        "sent",
+        "told",
+    )
+
     def __init__(self) -> None:
         self.epoch = ""
         self.position = 0

@@ -18,6 +18,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from chatsync.errors import ConfigError
+from chatsync.gateway.http_head import HEAD_BYTES, HttpHead
 from chatsync.gateway.hub import Hub
 from chatsync.gateway.wire import Wire
 from chatsync.settings import Settings
@@ -70,6 +71,8 @@ def configuration(application: Any, settings: Settings, **more: Any) -> uvicorn.
         server_header=False,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
+        http=HttpHead,
+        h11_max_incomplete_event_size=HEAD_BYTES,
         ws=Wire,
         ws_max_size=settings.frame_bytes,
         ws_ping_interval=None,

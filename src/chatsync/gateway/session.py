@@ -5,6 +5,7 @@ in order, and answer Open, Authorize, Refresh and Locate before it feeds the nex
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import assert_never
 
@@ -117,7 +118,7 @@ class Session(Outgoing):
         self.claims = claims
         self._expiry.begin(expires_at)
         granted = [topic for topic in wanted if topic not in denied]
-        self.topics = frozenset(granted)
+        self.topics = frozenset(map(sys.intern, granted))
         self.reading.begin(start)
         self.acknowledgement.begin(self.reading.position)
         self.heartbeat.begin(now)

@@ -9,7 +9,7 @@ import asyncio
 import math
 import time
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any
 
 import structlog
@@ -17,15 +17,15 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from chatsync.errors import DatabaseUnavailable, RateLimited, Unavailable
-from chatsync.events.feed import TenantFeed
 from chatsync.gateway import auth, wire
 from chatsync.gateway.answers import PAGE_EVENTS, Answers, Question, page
 from chatsync.gateway.effects import Close, Effect, Write
+from chatsync.gateway.fan_out import FanOut
 from chatsync.gateway.outgoing import State
 from chatsync.gateway.session import Session
 from chatsync.gateway.shared import Shared
 from chatsync.gateway.wire import Wire
-from chatsync.model import CloseCode, Event
+from chatsync.model import CloseCode
 from chatsync.telemetry import metrics
 
 SUBPROTOCOL = "chatsync.v1"
@@ -83,7 +83,7 @@ class Connection(Answers):
         """Read on: the tenant's log has grown. Runs for each session and each event."""
         if self._task is not None or not self._wire.is_writable:
             return
-        feed, session = self._feed, self._session
+        feed, session, shared = self._feed, self._session, self._shared
         reading = session.reading
         if (
             feed is not None
@@ -93,11 +93,20 @@ class Connection(Answers):
             and len(feed.latest) == 1
         ):
             try:
-                self._deliver(feed, feed.latest)
+                self.deliver(feed, feed.latest)
+                self._add_to(shared.hub.fan_out)
             except Exception as error:
                 self._fail(error)
         else:
             self._step()
+
+    def written(self) -> None:
+        """A client that took all it was sent begins to owe its acknowledgement."""
+        if self._wire.is_writable:
+            session = self._session
+            session.written(time.monotonic())
+            if session.acknowledgement.due_at < self._timer_due:
+                self._set_timer()
 
     def drain(self, retry_ms: tuple[int, int]) -> None:
         self._session.close(CloseCode.DRAINING, "the server is restarting", retry_ms)
@@ -190,22 +199,25 @@ class Connection(Answers):
                 return None
             if not feed.holds(reading.position):
                 return self.read_page(feed)
-            self._deliver(feed, page(feed.after(reading.position, PAGE_EVENTS)))
+            self.deliver(feed, page(feed.after(reading.position, PAGE_EVENTS)))
+            own = FanOut()
+            self._add_to(own)
+            own.flush()
         return None
 
-    def _deliver(self, feed: TenantFeed, found: Sequence[Event]) -> None:
-        """Write the next events; a client that takes them all begins to owe its ack."""
-        self.deliver(feed, found)
-        session, below, frames = self._session, self._wire, self._shared.frames
+    def _add_to(self, fan_out: FanOut) -> None:
+        """Have the pass write what was delivered; what is no frame is carried out here."""
+        session, below = self._session, self._wire
         for effect in session.effects():
             if type(effect) is Write:
-                below.write_shared(frames.of(effect.frame))
+                frame = self._shared.frames.of(effect.frame)
+                fan_out.add(
+                    below.send_raw, frame.compressed if below.is_compressing else frame.plain
+                )
             else:
                 self._carry_out(effect)
-        if below.is_writable:
-            session.written(time.monotonic())
-            if session.acknowledgement.due_at < self._timer_due:
-                self._set_timer()
+        if session.acknowledgement.is_used:
+            fan_out.tell(self)
 
     def _flush(self) -> None:
         while effects := self._session.effects():

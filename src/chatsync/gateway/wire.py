@@ -6,6 +6,7 @@ goes is written at once. Whoever writes too fast for the client learns it from `
 """
 
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,7 +18,6 @@ from websockets.protocol import State
 
 from chatsync.gateway import compression
 from chatsync.gateway.allowance import Allowance
-from chatsync.gateway.compression import ServerFrame
 from chatsync.gateway.handler import NOBODY, Handler
 
 EXTENSION = "chatsync.wire"
@@ -43,17 +43,21 @@ def of(scope: Scope) -> "Wire":
 class Wire(WebSocketsSansIOProtocol):
     """One WebSocket under uvicorn."""
 
+    # Found without the dictionary of uvicorn's part: looked at for each delivery.
+    __slots__ = ("is_compressing", "is_writable", "send_raw")
+
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.conn.available_extensions = [compression.NEGOTIATION]
         self.is_writable = True
+        self.is_compressing = False
+        self.send_raw: Callable[[bytes], None] = _nowhere
         self._handler: Handler | None = None
         self._allowance: Allowance | None = None
         self._unfed = b""
         self._message: bytearray | None = None
         self._is_text = False
         self._is_over = False
-        self._is_compressing = False
         self._unread_bytes = 0
         self._trailing_bytes = 0
 
@@ -61,7 +65,8 @@ class Wire(WebSocketsSansIOProtocol):
         """Take over an accepted socket; messages that came meanwhile arrive within this call."""
         self._handler = handler
         self._allowance = Allowance(frames_per_second, time.monotonic())
-        self._is_compressing = compression.is_usable(self.conn.extensions)
+        self.is_compressing = compression.is_usable(self.conn.extensions)
+        self.send_raw = self.transport.write
         # Paused means: something is left that the kernel did not take; resumed: nothing is.
         self.transport.set_write_buffer_limits(high=0)
         # What the handshake and ASGI needed; a session keeps none of it.
@@ -77,18 +82,13 @@ class Wire(WebSocketsSansIOProtocol):
         if not self._is_over:
             self._write(compression.text_frame(frame))
 
-    def write_shared(self, frame: ServerFrame) -> None:
-        """Write a frame that others get, too: encoded once, compressed once."""
-        if not self._is_over:
-            self.transport.write(frame.compressed if self._is_compressing else frame.plain)
-
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake, after what was written before."""
         if self.conn.state is not State.OPEN:
             return
         self.conn.send_close(code, reason)
         self._write(b"".join(self.conn.data_to_send()))
-        self._is_over = True
+        self._finish()
         self._abort_after(CLOSE_SECONDS)
 
     def feed(self) -> None:
@@ -176,19 +176,28 @@ class Wire(WebSocketsSansIOProtocol):
             if self._trailing_bytes > TRAILING_BYTES and not conn.eof_sent:
                 conn.fail(CloseCode.POLICY_VIOLATION)
         conn.receive_data(piece)
-        for event in conn.events_received():
-            if not self._is_over:
-                self._take_frame(handler, cast(Frame, event))
-        if writes := conn.data_to_send():
-            # A client that closed gets no more; one that sends on may flood nobody but itself.
-            self._write(b"".join(writes))
-            if b"" in writes:
+        events, writes = conn.events_received(), conn.data_to_send()
+        answered = 0
+        for event in events:
+            frame = cast(Frame, event)
+            if frame.opcode is Opcode.PING:
+                answered += 1
+            if self._is_over:
+                continue
+            if frame.opcode is Opcode.PING:
+                # Its pong goes where it stands among the messages.
+                self._write(writes[answered - 1])
+            self._take_frame(handler, frame)
+        # What a message itself brought about, as not being UTF-8, came later.
+        if rest := writes[answered:] + conn.data_to_send():
+            self._write(b"".join(rest))
+            if b"" in rest:
                 self._end()
 
     def _take_frame(self, handler: Handler, frame: Frame) -> None:
         opcode, data = frame.opcode, frame.data
         if opcode is Opcode.CLOSE:
-            self._is_over = True
+            self._finish()
             return
         is_data = opcode is not Opcode.PING and opcode is not Opcode.PONG
         if not (is_data and frame.fin) and not self._may_send_more():
@@ -217,7 +226,7 @@ class Wire(WebSocketsSansIOProtocol):
             text = data.decode()
         except UnicodeDecodeError:
             self.conn.fail(CloseCode.INVALID_DATA, "not UTF-8")
-            self._is_over = True
+            self._finish()
         else:
             handler.received(text)
 
@@ -245,9 +254,14 @@ class Wire(WebSocketsSansIOProtocol):
         else:
             self.transport.resume_reading()
 
+    def _finish(self) -> None:
+        """Write no more frames of the session: a close frame is the last."""
+        self._is_over = True
+        self.send_raw = _nowhere
+
     def _end(self) -> None:
         """Close the TCP connection: both sides know why."""
-        self._is_over = True
+        self._finish()
         if self.conn.close_rcvd is not None:
             self.transport.close()
         elif self.transport.can_write_eof():
@@ -263,8 +277,12 @@ class Wire(WebSocketsSansIOProtocol):
     def _leave(self) -> None:
         if self.close_timer is not None:
             self.close_timer.cancel()
-        self._is_over = True
+        self._finish()
         self._unfed = b""
         handler, self._handler = self._handler, NOBODY
         if handler is not None:
             handler.lost()
+
+
+def _nowhere(_: bytes) -> None:
+    """Where a wire sends that nobody has attached."""
