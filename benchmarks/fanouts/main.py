@@ -4,8 +4,10 @@ import argparse
 import dataclasses
 import os
 import platform
+import signal
 import statistics
 import sys
+from types import FrameType
 
 import psycopg
 from side_by_side import needs, processes
@@ -19,6 +21,8 @@ from fanouts.figures import FIGURES, OPENERS, QUICK, Sizes
 def main() -> None:
     """Measure what the arguments say; exits with 1 and one sentence for whatever prevents it."""
     options = _parser().parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     names, figures = options.sides.split(","), options.only.split(",")
     sizes = QUICK if options.quick else Sizes()
     if options.sockets:
@@ -33,6 +37,13 @@ def main() -> None:
     except (BenchmarkError, ChatsyncError, psycopg.Error, OSError) as error:
         print(f"scripts/bench fanout: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    # As Ctrl-C: what was started is stopped.
+    raise KeyboardInterrupt
 
 
 def _introduce(sizes: Sizes) -> None:

@@ -65,7 +65,11 @@ class Subscribers:
                 self.latencies.append((now - int(sent_at[1])) / 1e6)
 
     def _connect(self, *, is_stalled: bool) -> None:
-        connection = socket.create_connection(("127.0.0.1", self._port))
+        connection = socket.socket()
+        if is_stalled:
+            # Else the kernel would read for it what a measurement sends.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", self._port))
         # Small messages may not wait for each other, as they do not in browsers.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.sendall(self._upgrade)
@@ -95,7 +99,7 @@ def _main() -> None:
     subscribers = Subscribers(json.loads(sys.stdin.readline()))
     print("live", flush=True)
     for line in sys.stdin:
-        word, _, number = line.partition(" ")
+        word, _, number = line.strip().partition(" ")
         if word == "until":
             print("reached" if subscribers.until(int(number), 60) else subscribers.seen, flush=True)
         elif word == "latencies":
