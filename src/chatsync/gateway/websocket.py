@@ -119,8 +119,7 @@ class Connection(Answers):
         return self._task is not None
 
     def received(self, text: str | None) -> None:
-        self._session.receive(text, time.monotonic())
-        self._step()
+        self._tell(self._session.receive, text, time.monotonic())
 
     def flooded(self) -> None:
         error = RateLimited("too many control frames or fragments", retry_after_ms=1000)
@@ -153,6 +152,14 @@ class Connection(Answers):
             self._session.refused(error, CloseCode.OVERLOADED)
         except RateLimited as error:
             self._session.refused(error, CloseCode.RATE_LIMITED)
+
+    def _tell(self, what: Callable[..., None], *arguments: object) -> None:
+        try:
+            what(*arguments)
+        except Exception as error:
+            self._fail(error)
+        else:
+            self._step()
 
     def _step(self) -> None:
         """Do what can be done now; a task does what must be awaited, and what follows it."""
@@ -252,5 +259,4 @@ class Connection(Answers):
 
     def _on_time(self) -> None:
         self._timer, self._timer_due = None, math.inf
-        self._session.tick(time.monotonic())
-        self._step()
+        self._tell(self._session.tick, time.monotonic())
