@@ -18,7 +18,9 @@ pytestmark = pytest.mark.usefixtures("clean_logs")
 
 EVENTS = 6_000
 PUBLISH = """
-select chatsync.publish('t1', array['tenant:t1'], 'test', jsonb_build_object('n', n, 'text', %s::text))
+select chatsync.publish(
+  't1', array['tenant:t1'], 'test', jsonb_build_object('n', n, 'text', %s::text)
+)
 from generate_series(%s::integer, %s::integer) n
 """
 
