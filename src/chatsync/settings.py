@@ -7,6 +7,7 @@ given (protocol §6).
 
 import os
 from collections.abc import Set
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
     allowed_origins: CommaSeparated = ()
+    trusted_proxies: CommaSeparated = ()
 
     whatsapp_verify_token: SecretStr | None = None
     whatsapp_app_secret: SecretStr | None = None
@@ -90,6 +92,9 @@ class Settings(BaseSettings):
     topics_per_session: int = Field(default=200, ge=1)
     frames_per_second: int = Field(default=50, ge=1)
     sessions_per_user: int = Field(default=50, ge=1)
+    sessions_per_tenant: int = Field(default=10_000, ge=1)
+    # Behind a proxy that is not trusted all share one address, as do the agents of one office.
+    sessions_per_address: int = Field(default=10_000, ge=1)
     max_sessions: int = Field(
         default=10_000, ge=1, validation_alias=_also("WEBSOCKET_MAX_CONNECTIONS", "MAX_SESSIONS")
     )
@@ -127,6 +132,16 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_proxies(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parts = tuple(part.strip() for part in value.split(",") if part.strip())
+        for part in parts:
+            ip_network(part)  # the ValueError says what is no address
+        return parts
 
     @model_validator(mode="after")
     def _secret_is_long_enough(self) -> Self:

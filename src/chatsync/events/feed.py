@@ -46,6 +46,9 @@ class TenantFeed:
     trimmed_to: int = 0
     events: list[Event] = field(default_factory=list[Event])
     readers: int = 0
+    # What came last, and after which number: what all sessions want that do not lag.
+    latest: Sequence[Event] = ()
+    latest_after: int = -1
     # Frames that several sessions want alike: encoded once, written many times.
     frames: dict[object, bytes] = field(default_factory=dict[object, bytes])
 
@@ -62,6 +65,7 @@ class TenantFeed:
 
     def extend(self, events: Sequence[Event], ring_events: int) -> None:
         self.events.extend(events)
+        self.latest, self.latest_after = events, self.head
         self.head = events[-1].seq
         self.frames.clear()
         # Cut in whole halves: a cut moves everything that stays.
@@ -72,6 +76,7 @@ class TenantFeed:
 
     def restart(self, epoch: str, head: int) -> None:
         self.epoch, self.head, self.tail = epoch, head, head
+        self.latest, self.latest_after = (), -1
         self.events.clear()
         self.frames.clear()
 
@@ -283,7 +288,8 @@ def encode(row: Row) -> Event:
     )
     if correlation_id is not None:
         text += f',"correlationId":{json.dumps(correlation_id)}'
-    return Event(seq, frozenset(topics), (text + "}").encode(), sys.intern(kind))
+    heard_by = frozenset(map(sys.intern, topics))
+    return Event(seq, heard_by, (text + "}").encode(), sys.intern(kind))
 
 
 def _is_dense(rows: Sequence[Row]) -> bool:

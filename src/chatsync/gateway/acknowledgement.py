@@ -17,7 +17,7 @@ class Acknowledgement:
         self.due_at = math.inf
         self.redeliveries = 0
         self._timeout = timeout
-        self._is_used = False
+        self.is_used = False
         self._asked_at: int | None = None
 
     def begin(self, position: int) -> None:
@@ -29,12 +29,12 @@ class Acknowledgement:
 
     def written(self, sent: int, now: float) -> None:
         """Events up to `sent` have left for the client."""
-        if self._is_used and self.position < sent and self._is_idle():
+        if self.is_used and self.position < sent and self._is_idle():
             self.due_at = now + self._timeout * 2**self.redeliveries
 
     def acknowledge(self, position: int, sent: int, now: float) -> None:
         """Take a cumulative acknowledgement."""
-        self._is_used = True
+        self.is_used = True
         if position > self.position:
             self.begin(position)
         self.written(sent, now)

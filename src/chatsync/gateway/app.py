@@ -131,6 +131,8 @@ def _assemble(settings: Settings) -> _Parts:
     hub = Hub(
         max_sessions=settings.max_sessions,
         sessions_per_user=settings.sessions_per_user,
+        sessions_per_tenant=settings.sessions_per_tenant,
+        sessions_per_address=settings.sessions_per_address,
         unauthenticated=settings.unauthenticated_per_address,
     )
     relay, audience = Relay(doorbell), Audience()

@@ -22,7 +22,8 @@ class Limits:
     reconnect_max_attempts: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: one is made for each delivery, and frozen ones take three times as long to make.
+@dataclass(slots=True)
 class Write:
     frame: bytes
 

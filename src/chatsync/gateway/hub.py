@@ -1,17 +1,22 @@
 """Which sessions live in this process, and who is to be woken. No sockets, no awaits."""
 
+import sys
 from collections import Counter
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, TypeVar
 
 from chatsync.errors import RateLimited, Unavailable
+from chatsync.gateway.fan_out import FanOut
 from chatsync.model import Claims
 from chatsync.telemetry import metrics
 
 Transport: TypeAlias = Literal["websocket", "stream"]
+_Key = TypeVar("_Key")
 
 
 class Watcher(Protocol):
     """What wants to know that a tenant's log grew."""
+
+    __slots__ = ()
 
     def wake(self) -> None: ...
 
@@ -28,15 +33,31 @@ class Member(Watcher, Protocol):
 class Hub:
     """Sessions by tenant, and the limits on their number."""
 
-    def __init__(self, *, max_sessions: int, sessions_per_user: int, unauthenticated: int) -> None:
+    def __init__(
+        self,
+        *,
+        max_sessions: int,
+        sessions_per_user: int,
+        unauthenticated: int,
+        sessions_per_tenant: int = sys.maxsize,
+        sessions_per_address: int = sys.maxsize,
+    ) -> None:
         self._max_sessions = max_sessions
         self._sessions_per_user = sessions_per_user
+        self._sessions_per_tenant = sessions_per_tenant
+        self._sessions_per_address = sessions_per_address
         self._max_unauthenticated = unauthenticated
-        self._everyone: set[Member] = set()
+        # With the address of each, where it is known.
+        self._everyone: dict[Member, str] = {}
         self._by_tenant: dict[str, set[Watcher]] = {}
         self._by_user: Counter[tuple[str, str]] = Counter()
+        self._sessions_by_tenant: Counter[str] = Counter()
+        self._by_address: Counter[str] = Counter()
         self._unauthenticated: Counter[str] = Counter()
         self.is_draining = False
+        # Events written and not yet counted: one step of the metric for a whole pass.
+        self.delivered = 0
+        self.fan_out = FanOut()
 
     def __len__(self) -> int:
         return len(self._everyone)
@@ -44,41 +65,45 @@ class Hub:
     def greet(self, member: Member, address: str) -> None:
         """Admit a socket that has not said who it is. Raises Unavailable or RateLimited."""
         self._check_room()
+        if self._by_address[address] >= self._sessions_per_address:
+            raise RateLimited("too many sockets of one address", retry_after_ms=5000)
         if self._unauthenticated[address] >= self._max_unauthenticated:
             raise RateLimited("too many sockets without a token", retry_after_ms=5000)
-        self._everyone.add(member)
+        self._everyone[member] = address
+        self._by_address[address] += 1
         self._unauthenticated[address] += 1
 
     def know(self, address: str) -> None:
         """Count a greeted socket as one that said who it is, or that left before."""
-        self._unauthenticated[address] -= 1
-        if self._unauthenticated[address] <= 0:
-            del self._unauthenticated[address]
+        _take_one(self._unauthenticated, address)
 
     def admit(self, member: Member, claims: Claims) -> None:
         """Greet and join somebody who came with a token. Raises Unavailable or RateLimited."""
         self._check_room()
         self.join(member, claims)
-        self._everyone.add(member)
+        self._everyone[member] = ""
 
     def join(self, member: Member, claims: Claims) -> None:
-        """Admit a session. Raises RateLimited when its user has too many."""
+        """Admit a session. Raises RateLimited when its user or its tenant has too many."""
         user = (claims.tenant_id, claims.user_id)
         if self._by_user[user] >= self._sessions_per_user:
             raise RateLimited(f"more than {self._sessions_per_user} sessions of one user")
+        if self._sessions_by_tenant[claims.tenant_id] >= self._sessions_per_tenant:
+            raise RateLimited(f"more than {self._sessions_per_tenant} sessions of one tenant")
         self._by_user[user] += 1
+        self._sessions_by_tenant[claims.tenant_id] += 1
         self.watch(member, claims.tenant_id)
         metrics.SESSIONS.labels(member.transport).inc()
 
     def leave(self, member: Member, claims: Claims | None) -> None:
-        self._everyone.discard(member)
+        address = self._everyone.pop(member, None)
+        if address:
+            _take_one(self._by_address, address)
         if claims is None:
             return
         self.unwatch(member, claims.tenant_id)
-        user = (claims.tenant_id, claims.user_id)
-        self._by_user[user] -= 1
-        if self._by_user[user] <= 0:
-            del self._by_user[user]
+        _take_one(self._by_user, (claims.tenant_id, claims.user_id))
+        _take_one(self._sessions_by_tenant, claims.tenant_id)
         metrics.SESSIONS.labels(member.transport).dec()
 
     def watch(self, watcher: Watcher, tenant_id: str) -> None:
@@ -92,8 +117,16 @@ class Hub:
             self._by_tenant.pop(tenant_id, None)
 
     def wake(self, tenant_id: str) -> None:
+        """Let everyone of a tenant read on, in one pass: nobody in it is waited for."""
         for member in self._by_tenant.get(tenant_id, ()):
             member.wake()
+        self.fan_out.flush()
+        self.count_delivered()
+
+    def count_delivered(self) -> None:
+        if self.delivered:
+            metrics.EVENTS_DELIVERED.inc(self.delivered)
+            self.delivered = 0
 
     def drain(self, spread_ms: int = 5000) -> None:
         """Send everyone away, each with a window of its own so that they do not return as one."""
@@ -109,3 +142,9 @@ class Hub:
     def _check_room(self) -> None:
         if self.is_draining or len(self._everyone) >= self._max_sessions:
             raise Unavailable("no room for another session", retry_after_ms=5000)
+
+
+def _take_one(counter: Counter[_Key], key: _Key) -> None:
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]

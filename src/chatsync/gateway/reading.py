@@ -16,6 +16,20 @@ from chatsync.telemetry import metrics
 class Reading:
     """The reading position of one session."""
 
+    # Looked at for each delivery: in one place, so that it is in the processor's cache at once.
+    __slots__ = (
+        "_is_redelivery",
+        "_owes_last_frame",
+        "delivered_to",
+        "deliveries",
+        "epoch",
+        "events_written",
+        "position",
+        "replay_until",
+        "sent",
+        "told",
+    )
+
     def __init__(self) -> None:
         self.epoch = ""
         self.position = 0
@@ -66,7 +80,10 @@ class Reading:
         encoded: dict[object, bytes],
     ) -> bytes | None:
         """Look through the events in (position, to]; returns the frame to write, if any."""
-        mine = [event for event in found if not topics.isdisjoint(event.topics)]
+        if len(found) == 1:
+            mine: Sequence[Event] = () if topics.isdisjoint(found[0].topics) else found
+        else:
+            mine = [event for event in found if not topics.isdisjoint(event.topics)]
         self.events_written += len(mine)
         is_replay = self.replay_until is not None
         has_more = self.replay_until is not None and to < self.replay_until
@@ -77,12 +94,38 @@ class Reading:
         if not mine and (has_more or not self._owes_last_frame):
             return None
         self._owes_last_frame = has_more
+        if is_replay or len(mine) < len(found):
+            frame = self._frame(mine, to, encoded, is_replay=is_replay, has_more=has_more)
+        else:
+            # What nearly every delivery is: live, and all of it wanted.
+            frame = encoded.get((self.epoch, self.told, to))
+            if frame is None:
+                frame = frames.events(
+                    self.epoch, self.told, to, mine, is_replay=False, has_more=False
+                )
+                encoded[self.epoch, self.told, to] = frame
+        self.deliveries.sent(to, self._count_fresh(mine))
+        self.told = to
+        self.delivered_to = max(self.delivered_to, to)
+        return frame
+
+    def _frame(
+        self,
+        mine: Sequence[Event],
+        to: int,
+        encoded: dict[object, bytes],
+        *,
+        is_replay: bool,
+        has_more: bool,
+    ) -> bytes:
         is_redelivered = is_replay and self._is_redelivery
+        if is_redelivered:
+            metrics.EVENTS_REDELIVERED.inc(len(mine))
         flags = (is_replay, has_more, is_redelivered)
-        key = (self.epoch, self.told, to, flags, tuple(event.seq for event in mine))
+        key = (self.epoch, self.told, to, flags, tuple([event.seq for event in mine]))
         frame = encoded.get(key)
         if frame is None:
-            frame = frames.events(
+            frame = encoded[key] = frames.events(
                 self.epoch,
                 self.told,
                 to,
@@ -91,12 +134,6 @@ class Reading:
                 has_more=has_more,
                 is_redelivered=is_redelivered,
             )
-            encoded[key] = frame
-        self.deliveries.sent(to, self._count_fresh(mine))
-        if is_redelivered:
-            metrics.EVENTS_REDELIVERED.inc(len(mine))
-        self.told = to
-        self.delivered_to = max(self.delivered_to, to)
         return frame
 
     def _count_fresh(self, mine: Sequence[Event]) -> int:

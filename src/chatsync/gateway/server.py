@@ -11,15 +11,16 @@ import socket
 import tempfile
 import threading
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import structlog
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from chatsync.errors import ConfigError
-from chatsync.gateway.http import cutting
+from chatsync.gateway.http_head import HEAD_BYTES, HttpHead
 from chatsync.gateway.hub import Hub
+from chatsync.gateway.wire import Wire
 from chatsync.settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
@@ -68,9 +69,11 @@ def configuration(application: Any, settings: Settings, **more: Any) -> uvicorn.
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
-        http=cast(Any, cutting.protocol),
-        ws="websockets-sansio",
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        http=HttpHead,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        ws=Wire,
         ws_max_size=settings.frame_bytes,
         ws_ping_interval=None,
         ws_per_message_deflate=False,

@@ -5,6 +5,7 @@ in order, and answer Open, Authorize, Refresh and Locate before it feeds the nex
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import assert_never
 
@@ -112,7 +113,7 @@ class Session(Outgoing):
         self.claims = claims
         self._expiry.begin(expires_at)
         granted = [topic for topic in wanted if topic not in denied]
-        self.topics = frozenset(granted)
+        self.topics = frozenset(map(sys.intern, granted))
         self.reading.begin(start)
         self.acknowledgement.begin(self.reading.position)
         self.heartbeat.begin(now)
@@ -291,7 +292,7 @@ class Session(Outgoing):
             self._write(frames.encode("ping", n=number, cursor=cursor, rttMs=rtt_ms))
 
     def _end_sync(self) -> None:
-        if self.reading.replay_until is None:
+        if self._sync_requests and self.reading.replay_until is None:
             data = {"cursor": str(self.reading.cursor)}
             for request in self._sync_requests:
                 self._write(frames.reply(request, data))

@@ -1,11 +1,12 @@
 """What every connection of a process shares."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chatsync.database import Database
 from chatsync.events.feed import Feed
 from chatsync.gateway.audience import Audience
 from chatsync.gateway.auth import Authenticator
+from chatsync.gateway.compression import ServerFrames
 from chatsync.gateway.devices import Devices
 from chatsync.gateway.effects import Limits
 from chatsync.gateway.hub import Hub
@@ -27,3 +28,4 @@ class Shared:
     audience: Audience
     presence: Presence
     typing: Typing
+    frames: ServerFrames = field(default_factory=ServerFrames)

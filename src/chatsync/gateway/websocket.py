@@ -1,62 +1,51 @@
 """The driver of a session: moves frames between a socket and the state machine.
 
-One task reads, one writes; both write under a lock, in the order of the effects. A client that does
-not read stops its own writer and nobody else's.
+All that needs no await is done where it happens: a message, an advance of the log, a timer, a
+socket that takes bytes again. A task exists only while something is awaited. A client that does
+not read stops its own session and nobody else's.
 """
 
 import asyncio
-import contextlib
 import math
 import time
 import uuid
-from typing import assert_never
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 from starlette.responses import Response
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket
 
-from chatsync.errors import DatabaseUnavailable, RateLimited, RequestError, Unavailable
-from chatsync.events.feed import TenantFeed
-from chatsync.gateway import access, auth, opening
-from chatsync.gateway.company import Company
-from chatsync.gateway.devices import Held
-from chatsync.gateway.effects import (
-    Authorize,
-    Close,
-    Effect,
-    Locate,
-    Open,
-    Refresh,
-    SetStatus,
-    SetTyping,
-    Write,
-)
+from chatsync.errors import DatabaseUnavailable, RateLimited, Unavailable
+from chatsync.gateway import auth, wire
+from chatsync.gateway.answers import PAGE_EVENTS, Answers, Question, page
+from chatsync.gateway.effects import Close, Effect, Write
+from chatsync.gateway.fan_out import FanOut
 from chatsync.gateway.hub import Transport
 from chatsync.gateway.outgoing import State
-from chatsync.gateway.pages import deliver_page
-from chatsync.gateway.resume import locate
 from chatsync.gateway.session import Session
 from chatsync.gateway.shared import Shared
-from chatsync.model import Claims, CloseCode, full_topics
+from chatsync.gateway.wire import Wire
+from chatsync.model import CloseCode
 from chatsync.telemetry import metrics
 
 SUBPROTOCOL = "chatsync.v1"
-# A client that takes no byte for so long has missed its heartbeats, too.
-WRITE_TIMEOUT_SECONDS = 60.0
 RETRY_SECONDS = 0.5
-# How a client may leave: none of them is a fault of ours.
-_LEFT = (WebSocketDisconnect, TimeoutError, OSError)
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 async def serve(websocket: WebSocket, shared: Shared) -> None:
-    """Refuse an upgrade before it is accepted, or run its session to the end."""
+    """Refuse an upgrade before it is accepted, or start its session, which needs no task."""
     refusal = _refusal(websocket, shared.allowed_origins)
     if refusal is not None:
         await websocket.send_denial_response(refusal)
         return
-    await Connection(shared, websocket).run()
+    offered: list[str] = websocket.scope["subprotocols"]
+    below = wire.of(websocket.scope)
+    connection = Connection(shared, websocket, below)
+    await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    connection.begin(offered)
 
 
 def _refusal(websocket: WebSocket, allowed_origins: frozenset[str]) -> Response | None:
@@ -69,81 +58,109 @@ def _refusal(websocket: WebSocket, allowed_origins: frozenset[str]) -> Response 
     return None
 
 
-class Connection:
+class Connection(Answers):
     """One socket and its session."""
 
-    transport: Transport = "websocket"
+    __slots__ = ("_question", "_task", "_timer", "_timer_due", "_wire")
 
-    def __init__(self, shared: Shared, websocket: WebSocket) -> None:
-        self._shared = shared
-        self._websocket = websocket
-        self._address = websocket.client.host if websocket.client else ""
-        self._bearer = auth.bearer(websocket.scope)
-        self._session = Session(
-            uuid.uuid4().hex,
-            shared.limits,
-            time.monotonic(),
-            has_bearer=self._bearer is not None,
+    def __init__(self, shared: Shared, websocket: WebSocket, below: Wire) -> None:
+        bearer = auth.bearer(websocket.scope)
+        session = Session(
+            uuid.uuid4().hex, shared.limits, time.monotonic(), has_bearer=bearer is not None
         )
-        self._company = Company(
-            self._session.session_id,
-            self.wake,
-            presence=shared.presence,
-            typing=shared.typing,
-            audience=shared.audience,
-        )
-        self._feed: TenantFeed | None = None
-        self._claims: Claims | None = None
-        self._held: Held | None = None
-        self._is_greeted = False
-        self._woken = asyncio.Event()
-        self._writing = asyncio.Lock()
+        super().__init__(shared, session, websocket.client.host if websocket.client else "", bearer)
+        self._wire = below
+        self._question: Question | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = math.inf
+
+    def begin(self, offered: list[str]) -> None:
+        self._greet(offered)
+        self._wire.attach(self, self._shared.limits.frames_per_second)
+        self._step()
+
+    @property
+    def transport(self) -> Transport:
+        return "websocket"
 
     def wake(self) -> None:
-        self._woken.set()
+        """Read on: the tenant's log has grown. Runs for each session and each event."""
+        if self._task is not None or not self._wire.is_writable:
+            return
+        feed, session, shared = self._feed, self._session, self._shared
+        reading = session.reading
+        if (
+            feed is not None
+            and reading.position == feed.latest_after
+            and reading.epoch == feed.epoch
+            and session.state is State.OPEN
+            and len(feed.latest) == 1
+            and not session.is_in_doubt
+        ):
+            try:
+                self.deliver(feed, feed.latest)
+                self._add_to(shared.hub.fan_out)
+            except Exception as error:
+                self._fail(error)
+        else:
+            self._step()
+
+    def written(self) -> None:
+        """A client that took all it was sent begins to owe its acknowledgement."""
+        if self._wire.is_writable:
+            session = self._session
+            session.written(time.monotonic())
+            if session.acknowledgement.due_at < self._timer_due:
+                self._set_timer()
 
     def drain(self, retry_ms: tuple[int, int]) -> None:
         self._session.close(CloseCode.DRAINING, "the server is restarting", retry_ms)
-        self._woken.set()
+        self._step()
+
+    def hear(self) -> None:
+        if self._task is None and self._wire.is_writable:
+            self._step()
 
     def take_over(self) -> None:
         reason = "another session of this device took over"
         self._session.close(CloseCode.TOO_MANY_SESSIONS, reason)
-        self._woken.set()
+        self._step()
 
-    async def run(self) -> None:
-        subprotocol = SUBPROTOCOL if SUBPROTOCOL in self._websocket.scope["subprotocols"] else None
-        await self._websocket.accept(subprotocol)
-        self._greet()
-        if self._session.state is State.CLOSED:
-            await self._flush()
-            return
-        tasks = {
-            asyncio.create_task(self._read_frames()),
-            asyncio.create_task(self._write_events()),
-        }
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self._leave()
-            for task in tasks:
-                task.cancel()
-            for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-                if isinstance(outcome, Exception) and not isinstance(outcome, _LEFT):
-                    log.error("session_failed", error=repr(outcome))
-                    await self._end(CloseCode.INTERNAL, "something went wrong here")
+    # What the wire tells.
 
-    async def _end(self, code: CloseCode, reason: str) -> None:
-        self._session.close(code, reason)
-        with contextlib.suppress(*_LEFT):
-            await self._flush()
+    @property
+    def is_busy(self) -> bool:
+        return self._task is not None
 
-    def _greet(self) -> None:
-        offered = self._websocket.scope["subprotocols"]
+    def received(self, text: str | None) -> None:
+        self._tell(self._session.receive, text, time.monotonic())
+        if self._held is not None:
+            self._shared.devices.note(self._held)
+
+    def flooded(self) -> None:
+        error = RateLimited("too many control frames or fragments", retry_after_ms=1000)
+        self._session.refused(error, CloseCode.RATE_LIMITED)
+        self._step()
+
+    def drained(self) -> None:
+        self._session.written(time.monotonic())
+        if self._task is None:
+            self._step()
+
+    def lost(self) -> None:
+        self.leave()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    # Carrying out.
+
+    def _greet(self, offered: list[str]) -> None:
         if any(name.startswith("chatsync.") for name in offered) and SUBPROTOCOL not in offered:
-            self._session.close(
-                CloseCode.VERSION_NOT_SUPPORTED, f"this server speaks {SUBPROTOCOL}"
-            )
+            reason = f"this server speaks {SUBPROTOCOL}"
+            self._session.close(CloseCode.VERSION_NOT_SUPPORTED, reason)
             return
         try:
             self._shared.hub.greet(self, self._address)
@@ -153,139 +170,117 @@ class Connection:
         except RateLimited as error:
             self._session.refused(error, CloseCode.RATE_LIMITED)
 
-    def _leave(self) -> None:
-        if self._is_greeted:
-            self._shared.hub.know(self._address)
-        self._company.leave()
-        self._shared.hub.leave(self, self._claims)
-        self._session.reading.deliveries.end()
-        if self._held is not None:
-            self._shared.devices.leave(self._held)
-        if self._feed is not None:
-            self._shared.feed.detach(self._feed)
+    def _tell(self, what: Callable[..., None], *arguments: object) -> None:
+        try:
+            what(*arguments)
+        except Exception as error:
+            self._fail(error)
+        else:
+            self._step()
 
-    async def _read_frames(self) -> None:
-        while self._session.state is not State.CLOSED:
-            message = await self._websocket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            self._session.receive(message.get("text"), time.monotonic())
-            if self._held is not None:
-                self._shared.devices.note(self._held)
-            await self._flush()
+    def _step(self) -> None:
+        """Do what can be done now; a task does what must be awaited, and what follows it."""
+        try:
+            if self._task is not None:
+                self._flush()
+            elif (awaited := self._run()) is not None:
+                self._task = asyncio.get_running_loop().create_task(self._work(awaited))
             self._company.hold(self._session.topics)
-            self._woken.set()
+        except Exception as error:
+            self._fail(error)
+        self._set_timer()
 
-    async def _write_events(self) -> None:
-        """Write what the log brings and what the time demands, until the session is closed."""
-        while self._session.state is not State.CLOSED:
-            deadline = self._session.next_deadline()
-            delay = max(0.0, deadline - time.monotonic())
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if math.isinf(deadline) else delay):
-                    await self._woken.wait()
-            self._woken.clear()
-            self._session.tick(time.monotonic())
-            try:
-                await self._catch_up()
-            except DatabaseUnavailable:
-                # The feed polls on; a session that lags reads on when the database is back.
-                await asyncio.sleep(RETRY_SECONDS)
-                self._woken.set()
-            self._session.whisper(self._company.take())
-            await self._flush()
-        await self._flush()
-
-    async def _catch_up(self) -> None:
-        session, feed = self._session, self._feed
-        while session.state is State.OPEN and feed is not None:
-            async with self._writing:
-                if not await deliver_page(self._shared.feed, feed, session, self._shared.database):
-                    return
-                await self._carry_out(session.effects())
-                session.written(time.monotonic())
-
-    async def _flush(self) -> None:
-        async with self._writing:
-            while effects := self._session.effects():
-                await self._carry_out(effects)
-
-    async def _carry_out(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case Write(frame):
-                    await self._send(frame)
-                case Close(code, reason):
-                    metrics.SESSIONS_CLOSED.labels(int(code)).inc()
-                    if self._websocket.client_state is WebSocketState.CONNECTED:
-                        await self._websocket.close(int(code), reason[:100])
-                case Open():
-                    await self._open(effect)
-                case Authorize(topics):
-                    await self._authorize(topics)
-                case Refresh(token):
-                    await self._refresh(token)
-                case Locate():
-                    await self._locate(effect)
-                case SetStatus() | SetTyping():
-                    await self._company.carry_out(effect, self._session, self._shared.database)
-                case _:
-                    assert_never(effect)
-
-    async def _send(self, frame: bytes) -> None:
-        async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
-            await self._websocket.send({"type": "websocket.send", "text": frame.decode()})
-
-    async def _open(self, effect: Open) -> None:
-        shared, session = self._shared, self._session
+    async def _work(self, awaited: Coroutine[Any, Any, None] | None) -> None:
         try:
-            claims = await shared.authenticator.claims(effect.token or self._bearer or "")
-            wanted = full_topics(effect.topics, claims)
-            denied = await access.refused_topics(shared.database, claims, wanted)
-            feed = await shared.feed.attach(claims.tenant_id)
-            self._feed = feed
-            shared.hub.join(self, claims)
-            self._claims = claims
-            shared.hub.know(self._address)
-            self._is_greeted = False
-            if effect.device is not None:
-                self._held = Held(claims, effect.device, session.session_id, session.receipt, self)
-            start = await opening.start(shared, feed, effect, wanted, self._held)
-        except DatabaseUnavailable as error:
-            unavailable = Unavailable(error.message, retry_after_ms=1000)
-            session.refused(unavailable, CloseCode.OVERLOADED)
-        except RequestError as error:
-            session.refused(error, opening.close_code(error))
-        else:
-            metrics.RESUMES.labels(start.reason or "recovered").inc()
-            now = time.monotonic()
-            session.opened(claims, wanted, denied, start, now, expires_at=auth.ends_at(claims, now))
-            self._company.enter(claims)
-            self._woken.set()
+            while awaited is not None:
+                try:
+                    await awaited
+                except DatabaseUnavailable:
+                    # The feed polls on; a session that lags reads on when the database is back.
+                    await asyncio.sleep(RETRY_SECONDS)
+                awaited = self._run()
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._task = None
+        self._company.hold(self._session.topics)
+        self._shared.hub.count_delivered()
+        self._set_timer()
+        self._wire.feed()
 
-    async def _authorize(self, topics: tuple[str, ...]) -> None:
-        claims = self._session.claims
-        assert claims is not None
-        try:
-            denied = await access.refused_topics(self._shared.database, claims, list(topics))
-        except DatabaseUnavailable as error:
-            self._session.refused(Unavailable(error.message, retry_after_ms=1000))
-        else:
-            self._session.authorized(topics, denied)
+    def _run(self) -> Coroutine[Any, Any, None] | None:
+        """Carry out effects and read on until something must be awaited; returns that."""
+        session = self._session
+        self._flush()
+        if session.state is State.OPEN and self._wire.is_writable:
+            session.whisper(self._company.take())
+            self._flush()
+        while session.state is not State.CLOSED:
+            if self._question is not None:
+                question, self._question = self._question, None
+                return self.answer(question)
+            feed, reading = self._feed, session.reading
+            if feed is None or session.state is not State.OPEN or not self._wire.is_writable:
+                return None
+            if reading.epoch != feed.epoch:
+                return self.begin_anew(feed)
+            if session.is_in_doubt:
+                return self.ask_again(feed)
+            if reading.position >= feed.head:
+                return None
+            if not feed.holds(reading.position):
+                return self.read_page(feed)
+            self.deliver(feed, page(feed.after(reading.position, PAGE_EVENTS)))
+            own = FanOut()
+            self._add_to(own)
+            own.flush()
+        return None
 
-    async def _refresh(self, token: str) -> None:
-        try:
-            claims = await self._shared.authenticator.claims(token)
-        except RequestError as error:
-            self._session.refused(error)
-        else:
-            self._session.refreshed(claims, expires_at=auth.ends_at(claims, time.monotonic()))
+    def _add_to(self, fan_out: FanOut) -> None:
+        """Have the pass write what was delivered; what is no frame is carried out here."""
+        session, below = self._session, self._wire
+        for effect in session.effects():
+            if type(effect) is Write:
+                frame = self._shared.frames.of(effect.frame)
+                fan_out.add(
+                    below.send_raw, frame.compressed if below.is_compressing else frame.plain
+                )
+            else:
+                self._carry_out(effect)
+        if session.acknowledgement.is_used:
+            fan_out.tell(self)
 
-    async def _locate(self, effect: Locate) -> None:
-        assert self._feed is not None
-        try:
-            start = await locate(self._shared.feed, self._feed, effect.cursor)
-        except DatabaseUnavailable as error:
-            self._session.refused(Unavailable(error.message, retry_after_ms=1000))
-        else:
-            self._session.located(start)
+    def _flush(self) -> None:
+        while effects := self._session.effects():
+            for effect in effects:
+                self._carry_out(effect)
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Write(frame):
+                self._wire.write(frame)
+            case Close(code, reason):
+                metrics.SESSIONS_CLOSED.labels(int(code)).inc()
+                self._wire.close(int(code), reason[:100])
+            case _:
+                self._question = effect
+
+    def _fail(self, error: Exception) -> None:
+        log.error("session_failed", error=repr(error))
+        self._session.close(CloseCode.INTERNAL, "something went wrong here")
+        self._flush()
+
+    def _set_timer(self) -> None:
+        """Have `_on_time` called at the next deadline, or earlier: it looks again."""
+        due = self._session.next_deadline()
+        if self._session.state is State.CLOSED or due >= self._timer_due:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = due
+        delay = max(0.0, due - time.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer, self._timer_due = None, math.inf
+        self._tell(self._session.tick, time.monotonic())

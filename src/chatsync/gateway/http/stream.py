@@ -22,7 +22,7 @@ from chatsync.gateway import auth, tickets
 from chatsync.gateway.effects import Close, Write
 from chatsync.gateway.http import request as read
 from chatsync.gateway.http import server_sent, topics
-from chatsync.gateway.http.cutting import cut
+from chatsync.gateway.http_head import cut
 from chatsync.gateway.hub import Transport
 from chatsync.gateway.outgoing import State
 from chatsync.gateway.pages import deliver_page

@@ -1,0 +1,1 @@
+"""What a delivery and an idle session cost, of chatsync beside others."""
