@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -71,8 +72,11 @@ async def verdict(
     check: Callable[[], None] = lambda: None,
 ) -> int:
     """Wait until all have all, and judge them; returns how many events the logs hold."""
-    logs = {publisher.tenant: read_log(owner, publisher.tenant) for publisher in publishers}
-    ends = {tenant: len(log) for tenant, log in logs.items()}
+    ends = {
+        publisher.tenant: len(await _log_with_accepted(owner, publisher))
+        for publisher in publishers
+    }
+    late: list[Witness] = []
     try:
         async with asyncio.timeout(SETTLE_SECONDS):
             while late := [w for w in witnesses if seq(w.cursor) < ends[w.tenant]]:
@@ -90,3 +94,14 @@ async def verdict(
     for witness in witnesses:
         judge(witness, logs[witness.tenant])
     return sum(len(log) for log in logs.values())
+
+
+async def _log_with_accepted(owner: SyncConnection, publisher: Publisher) -> list[Frame]:
+    """The log once all that was accepted is numbered, or after a while without."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        log = read_log(owner, publisher.tenant)
+        is_complete = set(publisher.accepted) <= {event["data"]["n"] for event in log}
+        if is_complete or time.monotonic() > deadline:
+            return log
+        await asyncio.sleep(0.02)

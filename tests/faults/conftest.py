@@ -2,7 +2,6 @@
 
 import os
 import random
-from collections.abc import Generator
 
 import pytest
 
@@ -21,14 +20,14 @@ def minutes() -> float:
 
 
 @pytest.fixture
-def seed(minutes: float, capsys: pytest.CaptureFixture[str]) -> Generator[int]:
+def seed(minutes: float, capsys: pytest.CaptureFixture[str]) -> int:
     """What all chance comes from: always the same in the suite, another one in each long run."""
     given = os.environ.get("CHATSYNC_TEST_FAULTS_SEED")
     number = int(given) if given else random.randrange(10**6) if minutes else 20261121
     with capsys.disabled():
         if minutes:
             print(f"\nCHATSYNC_TEST_FAULTS_SEED={number}")  # noqa: T201 - to repeat it
-    yield number
+    return number
 
 
 @pytest.fixture

@@ -73,6 +73,9 @@ class Tab:
                 await socket.send(json.dumps(pong))
             case "closing":
                 self.closed_with.append(frame["code"])
+            case "error":
+                # While the database is away; the close that follows says when to come back.
+                assert (frame["code"], frame["retryable"]) == ("unavailable", True)
             case kind:
                 raise AssertionError(f"a {kind} frame: {frame}")
 

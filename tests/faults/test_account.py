@@ -78,8 +78,6 @@ async def test_a_subscriber_that_fails_fails_the_test() -> None:
             await asyncio.sleep(0)
 
 
-
-
 async def test_a_witness_that_misses_an_event_or_has_a_foreign_one_is_found_out(
     owner: SyncConnection, two_tenants: str
 ) -> None:
@@ -88,7 +86,7 @@ async def test_a_witness_that_misses_an_event_or_has_a_foreign_one_is_found_out(
         for tenant in ("t1", "t2"):
             owner.execute(
                 "select chatsync.publish(%s, array['tenant:' || %s], 'test',"
-                " jsonb_build_object('n', %s::int, 'tenant', %s))",
+                " jsonb_build_object('n', %s::int, 'tenant', %s::text))",
                 [tenant, tenant, number, tenant],
             )
     owner.execute("select chatsync.stamp(100)")
