@@ -33,7 +33,7 @@ class Stage:
     """Measures one side at a time."""
 
     def __init__(self, url: str, port: int, token: str, stack: ExitStack) -> None:
-        self.url, self._port, self._token = url, port, token
+        self.url, self.port, self._token = url, port, token
         self.database = postgres.connected(url, stack)
         self.database.execute("set role chatsync_owner")
         self._next = 1
@@ -79,7 +79,7 @@ class Stage:
         }
 
     async def _subscribe(self, arrived: dict[int, list[float]]) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(upgrade("/ws", f"Authorization: Bearer {self._token}"))
         await reader.readuntil(b"\r\n\r\n")
         writer.write(text_frame('{"type":"connect"}'))
@@ -162,7 +162,8 @@ class Stage:
         return committed
 
 
-def opened(folder: Path, stack: ExitStack) -> Stage:
+def opened(folder: Path, stack: ExitStack, **settings: str) -> Stage:
+    """A gateway process on a PostgreSQL of its own, with the tenant t1."""
     server = postgres.started(folder, stack)
     migrate(server.url)
     port = processes.free_port()
@@ -170,6 +171,7 @@ def opened(folder: Path, stack: ExitStack) -> Stage:
         "CHATSYNC_DATABASE_URL": server.url,
         "CHATSYNC_JWT_SECRET": SECRET,
         "CHATSYNC_PORT": str(port),
+        **settings,
     }
     command = [sys.executable, "-m", "chatsync"]
     processes.run([*command, "tenant", "create", "t1"], environment)
