@@ -17,8 +17,11 @@ async def storm(proxy: Proxy, chance: random.Random, seconds: float) -> Counter[
     """Let faults loose on the wires of a proxy, then calm down; counts what was done."""
     done: Counter[str] = Counter()
     deadline = time.monotonic() + seconds
+    dealt: list[Fault] = []
     while time.monotonic() < deadline:
-        fault = chance.choice(FAULTS)
+        # Dealt like cards, so that a short storm has each of them, too.
+        dealt = dealt or chance.sample(FAULTS, len(FAULTS))
+        fault = dealt.pop()
         done[fault] += strike(proxy, fault, chance)
         await asyncio.sleep(chance.uniform(*GAP_SECONDS))
     proxy.calm()

@@ -16,7 +16,7 @@ from faults.subscribers import SETTINGS, Tab, Taker, listening, stalled
 from service.harness import Gateway, running_gateway, settings_for, token
 from service.witness import Witness
 
-STORM_SECONDS = 8.0
+STORM_SECONDS = 6.0
 TABS, MANY_TABS = 100, 1000
 QUICK: tuple[float, ...] = ()
 SLEEPY = (0.3, 2.0)
