@@ -16,7 +16,7 @@ _RATIO = "chatsync ÷ peer"
 
 def report(results: Results) -> str:
     """What was measured, then a table for each figure."""
-    parts = [_facts(results)]
+    parts = [measured(results)]
     parts += [f"## {_TITLES[figure]}\n\n{_figure(results, figure)}" for figure in results.figures]
     return "\n\n".join(parts)
 
@@ -27,7 +27,8 @@ def words(results: Results, figure: str, side: str) -> str:
     return "; ".join(f"{_label(name)} {_number(value)}" for name, value in newest.items())
 
 
-def _facts(results: Results) -> str:
+def measured(results: Results) -> str:
+    """The command, the machine and the versions, as a list."""
     lines = [*_pairs(results.this_run), f"versions: {_listed(results.programs)}"]
     lines += [f"{side}: {_listed(told)}" for side, told in results.facts.items() if told]
     return "\n".join(f"- {line}" for line in lines)

@@ -4,7 +4,6 @@ Owns the translation of psycopg's errors into ours. Holds no SQL but calls of fu
 `set_config`; must never give a pooled connection to a listener.
 """
 
-import asyncio
 import select
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -17,6 +16,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from chatsync.errors import ConfigError, DatabaseUnavailable, LeaseLost, QueueFull
+from chatsync.patience import patience
 
 Role: TypeAlias = Literal[
     "chatsync_gateway",
@@ -33,6 +33,9 @@ LEASE_LOST = "CS001"
 QUEUE_FULL = "CS007"
 # A link that breaks without a word is found by asking, which costs a round trip.
 TRUSTED_SECONDS = 5.0
+ALIVE_SECONDS = 2.0
+# Above statement_timeout: the server would have said so.
+PATIENCE_SECONDS = 35.0
 # What a backend has cached grows with the time.
 MAX_LIFETIME_SECONDS = 1800.0
 # A refusal that a later try may not meet: conflicts, timeouts, a server that goes or comes
@@ -57,12 +60,24 @@ class _Pooled(psycopg.AsyncConnection[TupleRow]):
 
 
 class Database:
-    """A pool of connections in one role. `open` it once, `close` it at the end."""
+    """A pool of connections in one role. `open` it once, `close` it at the end.
 
-    def __init__(self, url: str, role: Role, *, size: int = 8, name: str = "chatsync") -> None:
+    Whoever has one for longer than `patience_seconds`, where that is given, finds it broken.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        role: Role,
+        *,
+        size: int = 8,
+        name: str = "chatsync",
+        patience_seconds: float | None = None,
+    ) -> None:
         self.url = url
         self.role: Role = role
         self._name = name
+        self._patience_seconds = patience_seconds
         self._pool: AsyncConnectionPool[_Pooled] = AsyncConnectionPool(
             url,
             connection_class=_Pooled,
@@ -89,11 +104,14 @@ class Database:
         await self._pool.close()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[Connection]:
+    async def connection(
+        self, *, patience_seconds: float | None = None
+    ) -> AsyncGenerator[Connection]:
         """A pooled connection in autocommit. Raises DatabaseUnavailable when none answers."""
         try:
             async with self._pool.connection() as connection:
-                yield connection
+                with patience(connection, patience_seconds or self._patience_seconds):
+                    yield connection
         except PoolTimeout as error:
             raise DatabaseUnavailable("the database does not answer") from error
         except psycopg.Error as error:
@@ -101,13 +119,17 @@ class Database:
 
     @asynccontextmanager
     async def transaction(
-        self, tenants: Sequence[str] = (), *, is_snapshot: bool = False
+        self,
+        tenants: Sequence[str] = (),
+        *,
+        is_snapshot: bool = False,
+        patience_seconds: float | None = None,
     ) -> AsyncGenerator[Connection]:
         """A transaction about `tenants`, all that row-level security lets a gateway see.
 
         `is_snapshot` reads everything as of one moment (repeatable read, read only).
         """
-        async with self.connection() as connection:
+        async with self.connection(patience_seconds=patience_seconds) as connection:
             if is_snapshot:
                 await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
                 await connection.set_read_only(True)
@@ -128,9 +150,9 @@ class Database:
         async with self.connection() as connection:
             return await _first_value(connection, query, parameters)
 
-    def link(self) -> "Link":
+    def link(self, patience_seconds: float | None = None) -> "Link":
         """A connection that one task keeps, besides the pool."""
-        return Link(self.url, self.role, self._name)
+        return Link(self.url, self.role, self._name, patience_seconds)
 
     async def _configure(self, connection: _Pooled) -> None:
         await take_role(connection, self.role)
@@ -140,13 +162,14 @@ class Database:
 class Link:
     """A connection of one task that asks often: it waits for nobody, and finds the server warm.
 
-    Made when it is first used, and again when it broke.
+    Made when it is first used, and again when it broke or did not answer in time.
     """
 
-    def __init__(self, url: str, role: Role, name: str) -> None:
+    def __init__(self, url: str, role: Role, name: str, patience_seconds: float | None) -> None:
         self._url = url
         self._role: Role = role
         self._name = name
+        self._patience_seconds = patience_seconds
         self._connection: Connection | None = None
         self._made_at = self._used_at = 0.0
 
@@ -155,7 +178,8 @@ class Link:
         """The connection, in autocommit. Raises DatabaseUnavailable when the database is away."""
         try:
             connection = await self._live()
-            yield connection
+            with patience(connection, self._patience_seconds):
+                yield connection
         except psycopg.Error as error:
             raise translated(error) from error
         finally:
@@ -240,10 +264,9 @@ async def _is_alive(connection: Connection, used_at: float) -> bool:
     if time.monotonic() - used_at < TRUSTED_SECONDS and not _has_news(connection):
         return True
     try:
-        # Bounded, since a half-open link answers nothing.
-        async with asyncio.timeout(2):
+        with patience(connection, ALIVE_SECONDS):
             await AsyncConnectionPool.check_connection(connection)
-    except (psycopg.Error, OSError, TimeoutError):
+    except (psycopg.Error, OSError):
         return False
     return True
 

@@ -23,6 +23,8 @@ from chatsync.telemetry import metrics
 
 READ_LIMIT = 500
 BLOCK = 256
+# A read takes milliseconds, all sessions wait for it, and repeating one is harmless.
+ANSWER_SECONDS = 5.0
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -94,7 +96,7 @@ class Feed:
         on_advance: Callable[[str], None],
     ) -> None:
         self._database = database
-        self._link = database.link()
+        self._link = database.link(ANSWER_SECONDS)
         self._ring_events = ring_events
         self._poll_seconds = poll_seconds
         self._on_advance = on_advance
@@ -222,7 +224,9 @@ class Feed:
         if not tenant_ids:
             return []
         metrics.FEED_READS.labels("positions").inc()
-        async with self._database.transaction(tenant_ids) as connection:
+        async with self._database.transaction(
+            tenant_ids, patience_seconds=ANSWER_SECONDS
+        ) as connection:
             cursor = await connection.execute(
                 "select * from chatsync.stream_positions(%s)", [list(tenant_ids)]
             )

@@ -5,9 +5,7 @@ and is replaced when it does not hear that. After every LISTEN everybody looks e
 """
 
 import asyncio
-import os
 import random
-import socket
 import uuid
 
 import psycopg
@@ -16,6 +14,7 @@ import structlog
 from chatsync.database import Connection, Role, connect
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import AFTER_SILENCE, CHANNEL, Hint
+from chatsync.patience import shut_down
 from chatsync.telemetry import metrics
 
 PROBE_INTERVAL_SECONDS = 5.0
@@ -85,7 +84,7 @@ class Listener:
                 if not await self._is_heard():
                     log.warning("listener_replaced", reason="deaf")
                     metrics.LISTENER_REPLACED.labels("deaf").inc()
-                    _shut_down(connection)
+                    shut_down(connection)
                     return
                 self.is_proven = True
             await asyncio.sleep(PROBE_INTERVAL_SECONDS)
@@ -97,9 +96,3 @@ class Listener:
         except TimeoutError:
             return False
         return True
-
-
-def _shut_down(connection: Connection) -> None:
-    # Only this ends a wait on a half-open link at once; cancelling waits for an answer first.
-    with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
-        duplicate.shutdown(socket.SHUT_RDWR)

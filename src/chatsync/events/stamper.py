@@ -19,6 +19,9 @@ BATCH = 2000
 # How long to leave an event to whoever holds the lock before looking again.
 CONTENDED_SECONDS = 0.002
 
+# A stamp takes milliseconds, behind another one 5 s at most; repeating it is harmless.
+ANSWER_SECONDS = 6.0
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -34,7 +37,7 @@ class Stamper:
     """`run` it as a task; `poke` it after a commit that published."""
 
     def __init__(self, database: Database, doorbell: Doorbell, *, poll_seconds: float) -> None:
-        self._link = database.link()
+        self._link = database.link(ANSWER_SECONDS)
         self._doorbell = doorbell
         self._poll_seconds = poll_seconds
         self._poked = asyncio.Event()

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from chatsync import settings as settings_module
-from chatsync.database import Database
+from chatsync.database import PATIENCE_SECONDS, Database
 from chatsync.errors import BadRequest, ChatsyncError, DatabaseUnavailable, NotFound, RequestError
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.feed import Feed
@@ -126,7 +126,13 @@ def create(
 def _assemble(settings: Settings) -> _Parts:
     url = settings.require_database_url()
     poll_seconds = settings.poll_interval_ms / 1000
-    database = Database(url, "chatsync_gateway", size=settings.pool_size, name="chatsync gateway")
+    database = Database(
+        url,
+        "chatsync_gateway",
+        size=settings.pool_size,
+        name="chatsync gateway",
+        patience_seconds=PATIENCE_SECONDS,
+    )
     doorbell = Doorbell(url, "chatsync_gateway")
     hub = Hub(
         max_sessions=settings.max_sessions,

@@ -13,7 +13,7 @@ import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
-from chatsync.database import Database
+from chatsync.database import PATIENCE_SECONDS, Database
 from chatsync.errors import DatabaseUnavailable, QueueFull, Unavailable
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import Hint
@@ -81,7 +81,7 @@ class _Line:
 
     def __init__(self, database: Database, doorbell: Doorbell, max_retries: int) -> None:
         self.waiting: list[_Waiting] = []
-        self._link = database.link()
+        self._link = database.link(PATIENCE_SECONDS)
         self._doorbell = doorbell
         self._max_retries = max_retries
         self._has_waiting = asyncio.Event()

@@ -1,0 +1,86 @@
+"""From a commit to a subscriber's socket at an even rate, and the share of each stage.
+
+    scripts/bench delivery [--runs N] [--rate N] [--seconds N] [--sockets N] [--quick] [--json FILE]
+
+One gateway process; a producer that commits single events as any SQL client does, which the gateway
+numbers and delivers. Beside it the floor: a committed row, NOTIFY, LISTEN, and its read. In turns.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from deliveries.stage import Stage, opened
+from side_by_side import facts, postgres, processes
+from side_by_side.processes import BenchmarkError
+from side_by_side.results import Results
+from wakeups.report import report, words
+
+TITLES = {"delivery": "delivery: from the answer to a commit to the bytes at a subscriber"}
+STAGES = ("commit_to_stamp", "stamp_to_socket", "commit_to_socket")
+
+
+def main() -> None:
+    options = _options()
+    results = Results(facts.of_this_run("delivery"), facts.of_programs(()))
+    with (
+        processes.ending() as stack,
+        tempfile.TemporaryDirectory(prefix="chatsync-delivery-") as folder,
+    ):
+        stage = opened(Path(folder), stack)
+        results.facts["server"] = postgres.facts(stage.database)
+        for run in range(1, options.runs + 1):
+            floor = _spread("commit_to_read", stage.floor(options.rate, options.seconds))
+            results.add("delivery", "floor", floor)
+            ours = _measured(stage, options)
+            ours["p50_to_floor"] = ours["commit_to_socket_p50_ms"] / floor["commit_to_read_p50_ms"]
+            results.add("delivery", "chatsync", ours)
+            _say(f"run {run}, floor: {words(floor)}")
+            _say(f"run {run}, chatsync: {words(ours)}")
+            if options.json:
+                results.write(options.json)
+    print(report(results, TITLES))
+
+
+def _measured(stage: Stage, options: argparse.Namespace) -> dict[str, float]:
+    found = stage.chatsync(options.rate, options.seconds, options.sockets)
+    result: dict[str, float] = {}
+    for name in STAGES:
+        result |= _spread(name, found[name])
+    whole = statistics.median(found["commit_to_socket"])
+    for name in STAGES[:2]:
+        result[f"{name}_share_percent"] = statistics.median(found[name]) / whole * 100
+    return result
+
+
+def _spread(name: str, seconds: Sequence[float]) -> dict[str, float]:
+    if len(seconds) < 100:
+        raise BenchmarkError(f"{len(seconds)} events are too few")
+    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
+    return {f"{name}_p50_ms": cuts[49] * 1000, f"{name}_p99_ms": cuts[98] * 1000}
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench delivery", description=__doc__)
+    add = parser.add_argument
+    add("--runs", type=int, default=5, help="how often each is measured (5)")
+    add("--rate", type=int, default=1000, help="events in a second (1000)")
+    add("--seconds", type=float, default=10.0, help="how long each is measured (10)")
+    add("--sockets", type=int, default=10, help="subscribers of each event (10)")
+    add("--quick", action="store_true", help="see that all works, in sizes too small to compare")
+    add("--json", type=Path, metavar="FILE", help="write each run and the medians, too")
+    options = parser.parse_args()
+    if options.quick:
+        options.runs, options.rate, options.seconds = 1, 200, 2.0
+    return options
+
+
+def _say(sentence: str) -> None:
+    print(f"scripts/bench delivery: {sentence}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
