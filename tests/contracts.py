@@ -16,7 +16,7 @@ from referencing.jsonschema import DRAFT202012
 Node: TypeAlias = dict[str, Any]
 
 DOCS = Path(__file__).parents[1] / "docs"
-_BASE = "contracts:///"
+_BASE = "http://contracts/"
 # Below these a schema speaks of the same object again, and names only a part of its fields.
 _PARTIAL = frozenset({"allOf", "anyOf", "oneOf", "if", "then", "else"})
 
