@@ -67,7 +67,14 @@ def tried(gateway: Gateway, operation: Any, mode: GenerationMode) -> None:
 
     @seed(1)
     @settings(
-        max_examples=20, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=20,
+        database=None,
+        deadline=None,
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.filter_too_much,
+            HealthCheck.data_too_large,
+        ],
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def run(case: Any) -> None:
