@@ -46,6 +46,11 @@ def check_frame(frame: Node, *, from_client: bool = False) -> None:
     _check(frame, f"schemas/frames.yaml#/$defs/{frame_name(frame['type'], from_client)}")
 
 
+def check_event(event: Node) -> None:
+    """Compare an event of the log with its schema and its type's. Raises ValidationError."""
+    _check(event, "schemas/events.yaml#/$defs/event")
+
+
 def frame_name(kind: str, from_client: bool) -> str:
     """The name of a frame's schema: both sides say ping and pong."""
     side = "client" if from_client else "server"

@@ -28,6 +28,8 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
+# How it makes its requests up is not what is tested.
+UNIMPORTANT = (HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large)
 # Its answer does not end.
 STREAM = "/api/events/stream"
 SCHEMA = openapi.from_path(contracts.DOCS / "openapi.yaml")
@@ -70,11 +72,7 @@ def tried(gateway: Gateway, operation: Any, mode: GenerationMode) -> None:
         max_examples=20,
         database=None,
         deadline=None,
-        suppress_health_check=[
-            HealthCheck.too_slow,
-            HealthCheck.filter_too_much,
-            HealthCheck.data_too_large,
-        ],
+        suppress_health_check=UNIMPORTANT,
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def run(case: Any) -> None:
