@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 
+import contracts
 from conftest import SyncConnection
 from service.harness import PATIENCE_SECONDS, Client, Gateway, token
 from service.payloads import Frame
@@ -118,6 +119,7 @@ class World:
         while not events or events[-1]["type"] != MARKER:
             events += (await self.agent.next("events"))["events"]
         for event in events[:-1]:
+            contracts.check_event(event)
             self.screen.apply(event)
         return events[:-1]
 
