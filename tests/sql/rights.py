@@ -35,7 +35,14 @@ GATEWAY = DOCTOR | {
     "wire_time",
 }
 # What a gateway does for its callers, and a worker never.
-CALLERS = {"issue_ticket", "spend_ticket", "unpublishable_topics"}
+CALLERS = {
+    "issue_ticket",
+    "other_gateways",
+    "queue_figures",
+    "report_gateway",
+    "spend_ticket",
+    "unpublishable_topics",
+}
 # What any role may call: what views and defaults stand on.
 ANYBODY = {
     "now",

@@ -23,13 +23,16 @@ from chatsync.events.doorbell import Doorbell
 from chatsync.events.feed import Feed
 from chatsync.events.listener import Listener
 from chatsync.events.stamper import Stamper
+from chatsync.gateway import open_files
 from chatsync.gateway.auth import Authenticator
+from chatsync.gateway.census import Census
 from chatsync.gateway.effects import Limits
 from chatsync.gateway.http.conversations import Conversations
 from chatsync.gateway.http.events import Events
 from chatsync.gateway.http.health import Health
 from chatsync.gateway.http.problems import Problems, classified, correlation_id, problem
 from chatsync.gateway.http.publishing import Publishing
+from chatsync.gateway.http.stats import Sessions, Stats
 from chatsync.gateway.http.stream import EventStream
 from chatsync.gateway.http.sync import Sync
 from chatsync.gateway.http.ticket import Ticket
@@ -62,6 +65,7 @@ class _Parts:
     stamper: Stamper
     feed: Feed
     hub: Hub
+    census: Census
     intake: Intake
 
 
@@ -79,6 +83,7 @@ def create(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        open_files.make_room(settings.max_sessions)
         await parts.database.open()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(parts.database.close)
@@ -88,6 +93,7 @@ def create(
                     parts.listener.run,
                     parts.stamper.run,
                     parts.feed.run,
+                    parts.census.run,
                     parts.intake.run,
                 )
             )
@@ -117,19 +123,21 @@ def _assemble(settings: Settings) -> _Parts:
         sessions_per_user=settings.sessions_per_user,
         unauthenticated=settings.unauthenticated_per_address,
     )
+    feed = Feed(
+        database,
+        doorbell,
+        ring_events=settings.ring_events,
+        poll_seconds=poll_seconds,
+        on_advance=hub.wake,
+    )
     return _Parts(
         database=database,
         doorbell=doorbell,
         listener=Listener(url, "chatsync_gateway", doorbell),
         stamper=Stamper(database, doorbell, poll_seconds=poll_seconds),
-        feed=Feed(
-            database,
-            doorbell,
-            ring_events=settings.ring_events,
-            poll_seconds=poll_seconds,
-            on_advance=hub.wake,
-        ),
+        feed=feed,
         hub=hub,
+        census=Census(database, hub, feed),
         intake=Intake(database, doorbell, max_retries=settings.max_retries),
     )
 
@@ -169,6 +177,7 @@ def _routes(
         Route("/api/conversations/{id}/messages", conversations.messages),
         Route("/api/sync", Sync(parts.database, authenticator).get),
         *_event_routes(parts, shared),
+        *_watching_routes(parts, authenticator),
         Route("/livez", health.live),
         Route("/readyz", health.ready),
         Route("/metrics", health.metrics),
@@ -186,6 +195,16 @@ def _event_routes(parts: _Parts, shared: Shared) -> list[Route]:
         Route("/api/events", _got_or_posted(poll.get, publishing.post), methods=["GET", "POST"]),
         stream,
         Route("/api/ticket", ticket.post, methods=["POST"]),
+    ]
+
+
+def _watching_routes(parts: _Parts, authenticator: Authenticator) -> list[Route]:
+    stats = Stats(parts.database, authenticator, parts.census)
+    sessions = Sessions(authenticator, parts.census, parts.hub, parts.feed)
+    return [
+        Route("/api/stats", stats.get),
+        Route("/api/socket/stats", stats.get),
+        Route("/debug/sessions", sessions.get),
     ]
 
 

@@ -1,9 +1,11 @@
 """Which sessions live in this process, and who is to be woken. No sockets, no awaits."""
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Literal, Protocol, TypeAlias
 
 from chatsync.errors import RateLimited, Unavailable
+from chatsync.gateway.session import Session
 from chatsync.model import Claims
 from chatsync.telemetry import metrics
 
@@ -21,6 +23,9 @@ class Member(Watcher, Protocol):
 
     @property
     def transport(self) -> Transport: ...
+
+    @property
+    def session(self) -> Session: ...
 
     def drain(self, retry_ms: tuple[int, int]) -> None: ...
 
@@ -40,6 +45,15 @@ class Hub:
 
     def __len__(self) -> int:
         return len(self._everyone)
+
+    def members(self) -> Collection[Member]:
+        return self._everyone
+
+    def sessions_by_tenant(self) -> Counter[str]:
+        counted: Counter[str] = Counter()
+        for (tenant_id, _), sessions in self._by_user.items():
+            counted[tenant_id] += sessions
+        return counted
 
     def greet(self, member: Member, address: str) -> None:
         """Admit a socket that has not said who it is. Raises Unavailable or RateLimited."""

@@ -85,6 +85,10 @@ class Connection:
         self._woken = asyncio.Event()
         self._writing = asyncio.Lock()
 
+    @property
+    def session(self) -> Session:
+        return self._session
+
     def wake(self) -> None:
         self._woken.set()
 
@@ -226,7 +230,7 @@ class Connection:
         except RequestError as error:
             session.refused(error, _close_code(error))
         else:
-            metrics.RESUMES.labels(start.reason or "recovered").inc()
+            metrics.RESUMES.labels(start.reason or "recovered", start.source).inc()
             now = time.monotonic()
             expires_at = auth.ends_at(claims, now)
             session.opened(claims, wanted, denied, start, now, expires_at=expires_at)
