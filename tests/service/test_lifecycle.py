@@ -32,8 +32,8 @@ from service.harness import (
 from service.payloads import delivery, said
 
 DRAIN_SECONDS = 1
-# What uvicorn gives requests that do not end, and Python to end.
-REST_SECONDS = 5
+# What uvicorn gives requests that do not end, and Python to end on a busy machine.
+REST_SECONDS = 7
 
 
 def is_ready(port: int) -> bool:
@@ -161,7 +161,7 @@ async def test_sessions_stay_while_the_database_is_away_and_hear_of_what_comes_a
     server: EmbeddedPostgres,
 ) -> None:
     async with running_gateway(settings_for(server.url)) as gateway, gateway.session() as agent:
-        await asyncio.to_thread(server._end)  # pyright: ignore[reportPrivateUsage]
+        await asyncio.to_thread(server._end)
         ready = await gateway.http.get("/readyz")
         live = await gateway.http.get("/livez")
         await agent.send(type="ping", n=7)
@@ -174,15 +174,15 @@ async def test_sessions_stay_while_the_database_is_away_and_hear_of_what_comes_a
         while answer.status_code == 503:
             answer = await gateway.post(delivery(said("back", "w1")))
         events = await agent.events(2)
+        # The listener has to hear itself first.
+        await gateway.until_ready()
         took = time.monotonic() - began_at
-        again = await gateway.http.get("/readyz")
 
     assert (ready.status_code, live.status_code) == (503, 200)
     assert ready.json()["checks"]["database"] != "ok"
     assert pong["n"] == 7
     assert figures.status_code == 503
     assert events[1]["data"]["message"]["content"] == "back"
-    assert again.status_code == 200
     assert took < 10
 
 
