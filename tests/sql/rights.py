@@ -36,12 +36,18 @@ GATEWAY = DOCTOR | {
 }
 # What a gateway does for its callers, and a worker never.
 CALLERS = {
+    "discard_one",
+    "failed_page",
     "issue_ticket",
     "other_gateways",
     "queue_figures",
+    "queue_overview",
+    "redrive_one",
     "report_gateway",
+    "rest_queue",
     "spend_ticket",
     "unpublishable_topics",
+    "wake_queue",
 }
 # What any role may call: what views and defaults stand on.
 ANYBODY = {

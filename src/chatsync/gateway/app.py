@@ -32,6 +32,7 @@ from chatsync.gateway.http.events import Events
 from chatsync.gateway.http.health import Health
 from chatsync.gateway.http.problems import Problems, classified, correlation_id, problem
 from chatsync.gateway.http.publishing import Publishing
+from chatsync.gateway.http.queue import Queue
 from chatsync.gateway.http.stats import Sessions, Stats
 from chatsync.gateway.http.stream import EventStream
 from chatsync.gateway.http.sync import Sync
@@ -205,6 +206,7 @@ def _watching_routes(parts: _Parts, authenticator: Authenticator) -> list[Route]
         Route("/api/stats", stats.get),
         Route("/api/socket/stats", stats.get),
         Route("/debug/sessions", sessions.get),
+        *Queue(parts.database, authenticator).routes(),
     ]
 
 
