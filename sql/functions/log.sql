@@ -141,11 +141,12 @@ $$;
 create or replace function chatsync.read_events(p_tenant_ids text[], p_after bigint[], p_limit integer)
 returns table (
   tenant_id text, epoch text, seq bigint, topics text[], type text, data text, correlation_id text,
-  created_at timestamptz)
+  created_at timestamptz, stamped_at timestamptz)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select w.tenant_id, s.epoch, e.seq, e.topics, e.type, e.data::text, e.correlation_id, e.created_at
+  select w.tenant_id, s.epoch, e.seq, e.topics, e.type, e.data::text, e.correlation_id,
+    e.created_at, e.stamped_at
   from unnest(p_tenant_ids, p_after) as w (tenant_id, after)
   join chatsync.streams s on s.tenant_id = w.tenant_id
   cross join lateral (
@@ -163,7 +164,7 @@ $$;
 create or replace function chatsync.follow_events(p_tenant_ids text[], p_after bigint[], p_limit integer)
 returns table (
   tenant_id text, epoch text, seq bigint, topics text[], type text, data text, correlation_id text,
-  created_at timestamptz)
+  created_at timestamptz, stamped_at timestamptz)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan

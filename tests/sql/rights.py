@@ -43,7 +43,20 @@ GATEWAY = DOCTOR | {
     "write_receipts",
 }
 # What a gateway does for its callers, and a worker never.
-CALLERS = {"issue_ticket", "spend_ticket", "unpublishable_topics"}
+CALLERS = {
+    "discard_one",
+    "failed_page",
+    "issue_ticket",
+    "other_gateways",
+    "queue_figures",
+    "queue_overview",
+    "redrive_one",
+    "report_gateway",
+    "rest_queue",
+    "spend_ticket",
+    "unpublishable_topics",
+    "wake_queue",
+}
 # What any role may call: what views and defaults stand on.
 ANYBODY = {
     "now",

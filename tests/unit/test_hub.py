@@ -3,7 +3,9 @@ from itertools import pairwise
 import pytest
 
 from chatsync.errors import RateLimited, Unavailable
+from chatsync.gateway.effects import Limits
 from chatsync.gateway.hub import Hub, Transport
+from chatsync.gateway.session import Session
 from chatsync.model import Claims
 
 
@@ -13,6 +15,7 @@ class Listener:
     transport: Transport = "websocket"
 
     def __init__(self) -> None:
+        self.session = Session("s1", Limits(), 0.0, has_bearer=False)
         self.wakes = 0
         self.drained: list[tuple[int, int]] = []
 
@@ -140,6 +143,16 @@ def test_only_the_tenants_own_sessions_are_woken():
     hub.wake("t1")
     hub.wake("nobody")
     assert (one.wakes, two.wakes, other.wakes) == (1, 1, 0)
+
+
+def test_sessions_are_counted_by_tenant_until_they_leave():
+    hub = small_hub()
+    leaver = joined(hub, claims())
+    joined(hub, claims("t1", "u2"))
+    joined(hub, claims("t2"))
+    assert hub.sessions_by_tenant() == {"t1": 2, "t2": 1}
+    hub.leave(leaver, claims())
+    assert hub.sessions_by_tenant() == {"t1": 1, "t2": 1}
 
 
 def test_who_left_is_not_woken():

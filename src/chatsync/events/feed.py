@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
 
 import structlog
 
@@ -19,7 +19,7 @@ from chatsync.errors import DatabaseUnavailable, NotFound
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import Hint
 from chatsync.model import Cursor, Event
-from chatsync.telemetry import metrics
+from chatsync.telemetry import metrics, stages
 
 READ_LIMIT = 500
 BLOCK = 256
@@ -128,6 +128,10 @@ class Feed:
         feed.readers -= 1
         if feed.readers == 0:
             self._feeds.pop(feed.tenant_id, None)
+
+    def find(self, tenant_id: str) -> TenantFeed | None:
+        """The feed of a tenant with readers here."""
+        return self._feeds.get(tenant_id)
 
     async def refresh(self, feed: TenantFeed) -> None:
         """Look where the tenant's log stands now; callers at the same time share one query."""
@@ -250,10 +254,9 @@ class Feed:
             self._begin_epoch(feed, rows[0][1], rows[-1][2])
             return False
         feed.extend([encode(row) for row in rows], self._ring_events)
-        metrics.COMMIT_TO_GATEWAY_SECONDS.observe(
-            max(0.0, (datetime.now(UTC) - rows[0][7]).total_seconds())
-        )
+        arrived_at = stages.arrived(created_at=rows[0][7], stamped_at=rows[0][8])
         self._on_advance(feed.tenant_id)
+        stages.passed_on(arrived_at)
         return len(rows) == READ_LIMIT
 
     async def _read_block(self, feed: TenantFeed, block: int) -> list[Event]:
@@ -284,7 +287,7 @@ class Feed:
 
 def encode(row: Row) -> Event:
     """One row of read_events() as the protocol's JSON object; its data is JSON text already."""
-    _, _, seq, topics, kind, data, correlation_id, created_at = row
+    _, _, seq, topics, kind, data, correlation_id, created_at, _ = row
     timestamp = created_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     text = (
         f'{{"seq":{seq},"type":{json.dumps(kind)},"topics":{json.dumps(topics)},'

@@ -6,6 +6,8 @@ only an answer that stands still below what was sent brings the rest again.
 
 import math
 
+from chatsync.telemetry.stages import AcknowledgementDelay
+
 MAX_REDELIVERIES = 3
 
 
@@ -19,9 +21,14 @@ class Acknowledgement:
         self._timeout = timeout
         self.is_used = False
         self._asked_at: int | None = None
+        self._delay = AcknowledgementDelay()
 
     def begin(self, position: int) -> None:
         """Start anew at a position that the client has told, or been given."""
+        self._delay.forget()
+        self._stand(position)
+
+    def _stand(self, position: int) -> None:
         self.position = position
         self.due_at = math.inf
         self.redeliveries = 0
@@ -29,15 +36,26 @@ class Acknowledgement:
 
     def written(self, sent: int, now: float) -> None:
         """Events up to `sent` have left for the client."""
+        if self.is_used and self.position < sent:
+            self._delay.written(sent, now)
+        self._watch(sent, now)
+
+    def _watch(self, sent: int, now: float) -> None:
         if self.is_used and self.position < sent and self._is_idle():
             self.due_at = now + self._timeout * 2**self.redeliveries
 
     def acknowledge(self, position: int, sent: int, now: float) -> None:
         """Take a cumulative acknowledgement."""
         self.is_used = True
+        self._delay.acknowledged(position, now)
         if position > self.position:
-            self.begin(position)
-        self.written(sent, now)
+            self._stand(position)
+        self._watch(sent, now)
+
+    @property
+    def told(self) -> int | None:
+        """The acknowledged position of a client that acknowledges."""
+        return self.position if self.is_used else None
 
     def ask(self) -> None:
         """A ping goes out because the timer ran off; its answer decides."""

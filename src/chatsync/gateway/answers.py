@@ -166,7 +166,7 @@ class Answers(Member):
         except RequestError as error:
             session.refused(error, opening.close_code(error))
         else:
-            metrics.RESUMES.labels(start.reason or "recovered").inc()
+            metrics.RESUMES.labels(start.reason or "recovered", start.source).inc()
             now = time.monotonic()
             session.opened(claims, wanted, denied, start, now, expires_at=auth.ends_at(claims, now))
             self._company.enter(claims)

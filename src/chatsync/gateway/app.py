@@ -24,8 +24,10 @@ from chatsync.events.feed import Feed
 from chatsync.events.listener import Listener
 from chatsync.events.relay import Relay
 from chatsync.events.stamper import Stamper
+from chatsync.gateway import open_files
 from chatsync.gateway.audience import Audience
 from chatsync.gateway.auth import Authenticator
+from chatsync.gateway.census import Census
 from chatsync.gateway.devices import Devices
 from chatsync.gateway.effects import Limits
 from chatsync.gateway.http.conversations import Conversations
@@ -34,6 +36,8 @@ from chatsync.gateway.http.health import Health
 from chatsync.gateway.http.presence import PresenceList
 from chatsync.gateway.http.problems import Problems, classified, correlation_id, problem
 from chatsync.gateway.http.publishing import Publishing
+from chatsync.gateway.http.queue import Queue
+from chatsync.gateway.http.stats import Sessions, Stats
 from chatsync.gateway.http.stream import EventStream
 from chatsync.gateway.http.sync import Sync
 from chatsync.gateway.http.ticket import Ticket
@@ -68,6 +72,7 @@ class _Parts:
     stamper: Stamper
     feed: Feed
     hub: Hub
+    census: Census
     intake: Intake
     devices: Devices
     relay: Relay
@@ -90,6 +95,7 @@ def create(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        open_files.make_room(settings.max_sessions)
         await parts.database.open()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(parts.database.close)
@@ -99,6 +105,7 @@ def create(
                     parts.listener.run,
                     parts.stamper.run,
                     parts.feed.run,
+                    parts.census.run,
                     parts.intake.run,
                     parts.devices.run,
                     parts.relay.run,
@@ -142,19 +149,21 @@ def _assemble(settings: Settings) -> _Parts:
         unauthenticated=settings.unauthenticated_per_address,
     )
     relay, audience = Relay(doorbell), Audience()
+    feed = Feed(
+        database,
+        doorbell,
+        ring_events=settings.ring_events,
+        poll_seconds=poll_seconds,
+        on_advance=hub.wake,
+    )
     return _Parts(
         database=database,
         doorbell=doorbell,
         listener=Listener(url, "chatsync_gateway", doorbell),
         stamper=Stamper(database, doorbell, poll_seconds=poll_seconds),
-        feed=Feed(
-            database,
-            doorbell,
-            ring_events=settings.ring_events,
-            poll_seconds=poll_seconds,
-            on_advance=hub.wake,
-        ),
+        feed=feed,
         hub=hub,
+        census=Census(database, hub, feed),
         intake=Intake(database, doorbell, max_retries=settings.max_retries),
         devices=Devices(
             database,
@@ -216,8 +225,7 @@ def _routes(
         Route("/api/sync", Sync(parts.database, authenticator).get),
         *_event_routes(parts, shared),
         Route("/api/presence", PresenceList(parts.presence, authenticator).get),
-        Route("/api/events", Events(parts.database, authenticator, parts.feed, parts.hub).get),
-        Route("/api/presence", PresenceList(parts.presence, authenticator).get),
+        *_watching_routes(parts, authenticator),
         Route("/livez", health.live),
         Route("/readyz", health.ready),
         Route("/metrics", health.metrics),
@@ -235,6 +243,17 @@ def _event_routes(parts: _Parts, shared: Shared) -> list[Route]:
         Route("/api/events", _got_or_posted(poll.get, publishing.post), methods=["GET", "POST"]),
         stream,
         Route("/api/ticket", ticket.post, methods=["POST"]),
+    ]
+
+
+def _watching_routes(parts: _Parts, authenticator: Authenticator) -> list[Route]:
+    stats = Stats(parts.database, authenticator, parts.census)
+    sessions = Sessions(authenticator, parts.census, parts.hub, parts.feed)
+    return [
+        Route("/api/stats", stats.get),
+        Route("/api/socket/stats", stats.get),
+        Route("/debug/sessions", sessions.get),
+        *Queue(parts.database, authenticator).routes(),
     ]
 
 

@@ -93,3 +93,5 @@ class Start:
     position: int
     head: int
     reason: str | None = None
+    # Where what was missed is read: nowhere, the ring or the log.
+    source: str = "none"

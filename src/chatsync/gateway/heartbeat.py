@@ -3,6 +3,7 @@
 import random
 
 MAX_UNANSWERED = 2
+POOR_RTT_MS = 300
 
 
 class Heartbeat:
@@ -15,6 +16,13 @@ class Heartbeat:
         self._number = 0
         self._sent_at = 0.0
         self._unanswered = 0
+
+    @property
+    def quality(self) -> str:
+        """How well the client is heard: `good` or `poor` (protocol §3)."""
+        is_slow = self.rtt_ms is not None and self.rtt_ms >= POOR_RTT_MS
+        # A ping that was just sent is not missed yet.
+        return "poor" if is_slow or self._unanswered > 1 else "good"
 
     def begin(self, now: float) -> None:
         # Smeared, so that a thousand sessions of one moment do not beat as one.

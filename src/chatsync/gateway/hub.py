@@ -2,10 +2,12 @@
 
 import sys
 from collections import Counter
+from collections.abc import Collection
 from typing import Literal, Protocol, TypeAlias, TypeVar
 
 from chatsync.errors import RateLimited, Unavailable
 from chatsync.gateway.fan_out import FanOut
+from chatsync.gateway.session import Session
 from chatsync.model import Claims
 from chatsync.telemetry import metrics
 
@@ -26,6 +28,9 @@ class Member(Watcher, Protocol):
 
     @property
     def transport(self) -> Transport: ...
+
+    @property
+    def session(self) -> Session: ...
 
     def drain(self, retry_ms: tuple[int, int]) -> None: ...
 
@@ -61,6 +66,12 @@ class Hub:
 
     def __len__(self) -> int:
         return len(self._everyone)
+
+    def members(self) -> Collection[Member]:
+        return self._everyone
+
+    def sessions_by_tenant(self) -> Counter[str]:
+        return Counter(self._sessions_by_tenant)
 
     def greet(self, member: Member, address: str) -> None:
         """Admit a socket that has not said who it is. Raises Unavailable or RateLimited."""

@@ -18,7 +18,10 @@ async def locate(feed: Feed, tenant: TenantFeed, cursor: Cursor | None) -> Start
         await feed.refresh(tenant)
     reason = _objection(tenant, cursor)
     position = tenant.head if cursor is None or reason is not None else cursor.seq
-    return Start(tenant.epoch, position, tenant.head, reason)
+    source = "none"
+    if position < tenant.head:
+        source = "ring" if tenant.holds(position) else "log"
+    return Start(tenant.epoch, position, tenant.head, reason, source)
 
 
 async def locate_kept(

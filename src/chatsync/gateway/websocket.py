@@ -84,6 +84,10 @@ class Connection(Answers):
     def transport(self) -> Transport:
         return "websocket"
 
+    @property
+    def session(self) -> Session:
+        return self._session
+
     def wake(self) -> None:
         """Read on: the tenant's log has grown. Runs for each session and each event."""
         if self._task is not None or not self._wire.is_writable:

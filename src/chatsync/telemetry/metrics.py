@@ -44,7 +44,9 @@ SESSIONS = Gauge("chatsync_sessions", "Open sessions.", ["transport"], multiproc
 SESSIONS_CLOSED = Counter(
     "chatsync_sessions_closed_total", "Sessions closed by the server.", ["code"]
 )
-RESUMES = Counter("chatsync_resumes_total", "Sessions opened, by how they began.", ["outcome"])
+RESUMES = Counter(
+    "chatsync_resumes_total", "Sessions opened, by how they began.", ["outcome", "source"]
+)
 EVENTS_DELIVERED = Counter("chatsync_events_delivered_total", "Events written to sessions.")
 EVENTS_REDELIVERED = Counter(
     "chatsync_events_redelivered_total", "Events written again, since they were not acknowledged."
@@ -65,7 +67,43 @@ EPHEMERALS_DROPPED = Counter(
     "chatsync_ephemerals_dropped_total", "Typing that was not passed on.", ["reason"]
 )
 PRESENCE_WRITES = Counter("chatsync_presence_writes_total", "Writes of changed presence.")
+COMMIT_TO_STAMP_SECONDS = Histogram(
+    "chatsync_commit_to_stamp_seconds",
+    "From publishing an event to its number.",
+    buckets=_SECONDS,
+)
+STAMP_TO_GATEWAY_SECONDS = Histogram(
+    "chatsync_stamp_to_gateway_seconds",
+    "From an event's number to its arrival in this gateway.",
+    buckets=_SECONDS,
+)
+GATEWAY_TO_WRITE_SECONDS = Histogram(
+    "chatsync_gateway_to_write_seconds",
+    "From the arrival of events to the end of the pass that wrote them to sessions.",
+    buckets=_SECONDS,
+)
+WRITE_TO_ACK_SECONDS = Histogram(
+    "chatsync_write_to_ack_seconds",
+    "From writing events to their acknowledgement.",
+    buckets=_SECONDS,
+)
+CURSOR_LAG = Gauge(
+    "chatsync_cursor_lag_events",
+    "How far the furthest session is behind its log.",
+    ["position"],
+    multiprocess_mode="livemax",
+)
+SESSIONS_BEHIND = Gauge(
+    "chatsync_sessions_behind",
+    "Sessions that were not sent all there is.",
+    multiprocess_mode="livesum",
+)
 HTTP_REQUESTS = Counter("chatsync_http_requests_total", "HTTP answers.", ["status"])
+
+
+def value(counter: Counter) -> int:
+    """What a counter without labels has in this process."""
+    return int(next(iter(counter.collect())).samples[0].value)
 
 
 def render(multiprocess_dir: str | None) -> tuple[bytes, str]:

@@ -94,6 +94,10 @@ class Stream:
         self._woken = asyncio.Event()
         self._write_timeout: asyncio.Timeout | None = None
 
+    @property
+    def session(self) -> Session:
+        return self._session
+
     def wake(self) -> None:
         self._woken.set()
 
@@ -120,7 +124,7 @@ class Stream:
 
     async def _open(self, feed: TenantFeed) -> None:
         start = await locate(self._shared.feed, feed, self._cursor)
-        metrics.RESUMES.labels(start.reason or "recovered").inc()
+        metrics.RESUMES.labels(start.reason or "recovered", start.source).inc()
         now = time.monotonic()
         self._session.opened(
             self._claims, self._wanted, [], start, now, expires_at=self._expires_at
