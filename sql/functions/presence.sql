@@ -12,6 +12,7 @@ declare
   v_lease_until timestamptz := chatsync.now() + make_interval(secs => p_lease_seconds);
   v_was_alive boolean;
   v_dead text[];
+  v_tenant_ids text[];
 begin
   tenant_ids := '{}';
   select n.lease_until >= chatsync.now() into v_was_alive
@@ -30,9 +31,10 @@ begin
     order by n.node_id
     for update skip locked);
   if cardinality(v_dead) > 0 then
-    select coalesce(array_agg(distinct p.tenant_id), '{}') into tenant_ids
+    select coalesce(array_agg(distinct p.tenant_id), '{}') into v_tenant_ids
     from chatsync.presence p where p.node_id = any (v_dead);
     delete from chatsync.gateway_nodes where node_id = any (v_dead);
+    tenant_ids := v_tenant_ids;
   end if;
 end
 $$;

@@ -249,6 +249,23 @@ STATEMENTS = [
         """
         delete from chatsync.tickets
         where ticket_hash = p_ticket_hash
+        "told_presence",
+        "presence_pkey",
+        {"p_tenant_ids": ("text[]", "array['t1']")},
+        """
+        select p.tenant_id, p.user_id, p.node_id, p.status, p.sessions, p.name, p.seen_at
+        from chatsync.presence p
+        where p.tenant_id = any (p_tenant_ids)
+        """,
+        role="chatsync_gateway",
+    ),
+    Statement(
+        "beat_node",
+        "presence_node_idx",
+        {"v_dead": ("text[]", "array['node 7']")},
+        """
+        select coalesce(array_agg(distinct p.tenant_id), '{}')
+        from chatsync.presence p where p.node_id = any (v_dead)
         """,
         role="chatsync_owner",
     ),
