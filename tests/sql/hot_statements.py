@@ -249,6 +249,10 @@ STATEMENTS = [
         """
         delete from chatsync.tickets
         where ticket_hash = p_ticket_hash
+        """,
+        role="chatsync_owner",
+    ),
+    Statement(
         "told_presence",
         "presence_pkey",
         {"p_tenant_ids": ("text[]", "array['t1']")},

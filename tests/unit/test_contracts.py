@@ -23,8 +23,8 @@ from service.harness import settings_for
 
 TESTS = Path(__file__).parents[1]
 # Part of the protocol, and of the contract, before the server has them.
-COMING_FROM_CLIENTS = frozenset({"presence", "typing"})
-COMING_FROM_SERVER = frozenset({"ephemeral"})
+COMING_FROM_CLIENTS = frozenset[str]()
+COMING_FROM_SERVER = frozenset[str]()
 # Of POST /webhooks/, the middleware in front of the routes.
 WEBHOOKS = "/webhooks/{path}"
 
