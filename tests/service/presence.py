@@ -9,7 +9,8 @@ from service.harness import Client, token
 
 # Short enough for a test to wait for it.
 QUICK: dict[str, Any] = {"presence_grace_ms": 300, "presence_cleanup_interval_ms": 2000}
-WATCHER = token("watcher", role="service")
+# Longer than any run of the tests.
+WATCHER = token("watcher", role="service", ttl=24 * 3600)
 
 
 class Watch:

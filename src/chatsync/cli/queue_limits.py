@@ -130,7 +130,7 @@ def unlimit(as_json: bool, **named: Any) -> None:
 @click.command()
 @options.as_json
 def limits(as_json: bool) -> None:
-    """Show what is limited, how much of it is used, and what waits for room."""
+    """Show limits, how much of them is used, and what waits."""
 
     async def look(connection: Connection) -> Rows:
         return await ask(

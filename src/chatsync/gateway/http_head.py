@@ -38,7 +38,8 @@ class HttpHead(_Http):
 
     def data_received(self, data: bytes) -> None:
         before = self._cycle
-        if before is not None and not before.response_complete:
+        # What is left of a body that was refused unread is no head.
+        if before is not None and (before.more_body or not before.response_complete):
             super().data_received(data)
             return
         end = data.find(_END)
