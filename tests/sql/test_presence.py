@@ -175,7 +175,8 @@ def test_an_emptied_table_is_a_new_lease(gateway: SyncConnection, owner: SyncCon
 
 def test_the_tables_are_unlogged(owner: SyncConnection) -> None:
     query = "select relname from pg_class where relpersistence = 'u' and relkind = 'r'"
-    assert {row[0] for row in owner.execute(query)} == {"gateway_nodes", "gateway_stats", "presence", "tickets"}
+    found = {row[0] for row in owner.execute(query)}
+    assert found == {"gateway_nodes", "gateway_stats", "presence", "tickets"}
 
 
 def test_tenants_are_kept_apart(gateway: SyncConnection) -> None:
