@@ -17,8 +17,12 @@ set enable_bitmapscan = off
 as $$
 declare
   v_lanes text[];
+  v_turn_ids bigint[];
   v_from_ids bigint[];
   v_used text[];
+  v_used_turns bigint[];
+  v_first_ids bigint[];
+  v_last_ids bigint[];
   v_refused text[];
   v_found integer;
   v_last bigint;
@@ -28,12 +32,13 @@ declare
   v_turns integer := case when p_is_suspect then 1 else 16 end;
 begin
   loop
-    select array_agg(t.lane order by t.position), array_agg(t.from_id order by t.position)
-    into v_lanes, v_from_ids
+    select array_agg(t.lane order by t.position), array_agg(t.turn order by t.position),
+      array_agg(t.from_id order by t.position)
+    into v_lanes, v_turn_ids, v_from_ids
     from (
-      select t.lane, t.from_id, row_number() over () as position
+      select t.lane, t.turn, t.from_id, row_number() over () as position
       from (
-        select lane, from_id
+        select lane, turn, from_id
         from chatsync.lane_turns
         where queue = p_queue and is_suspect = p_is_suspect and lease_id is null
           and not is_parked and not is_waiting and rank >= coalesce(p_from_rank, '-infinity')
@@ -59,12 +64,13 @@ begin
       end if;
     end if;
     if cardinality(v_lanes) < cardinality(v_from_ids) then
+      v_turn_ids := chatsync.turns_of(v_lanes);
       v_from_ids := '{}';
     end if;
 
     with taken as materialized (
-      select l.lane, l.position, m.id, m.must_wait
-      from unnest(v_lanes) with ordinality as l (lane, position)
+      select l.lane, l.turn, l.position, m.id, m.must_wait
+      from unnest(v_lanes, v_turn_ids) with ordinality as l (lane, turn, position)
       cross join lateral (
         select least(
           coalesce(v_from_ids[l.position], 0),
@@ -87,13 +93,22 @@ begin
     ),
     -- What has to wait for its time, or to run alone, keeps those of its key behind it.
     cut as (
-      select id, lane, position, bool_or(must_wait) over (partition by lane order by id) as is_behind
+      select id, lane, turn, position,
+        bool_or(must_wait) over (partition by position order by id) as is_behind
       from taken
+    ),
+    used as (
+      select lane, turn, min(id) as first_id, max(id) as last_id
+      from cut
+      where not is_behind
+      group by lane, turn
     )
-    select array_agg(id) filter (where not is_behind),
-      array_agg(distinct lane) filter (where not is_behind), count(*), max(position)
-    into v_ids, v_used, v_found, v_last
-    from cut;
+    select
+      (select array_agg(id) from cut where not is_behind), (select count(*) from taken),
+      (select max(position) from taken), array_agg(lane), array_agg(turn), array_agg(first_id),
+      array_agg(last_id)
+    into v_ids, v_found, v_last, v_used, v_used_turns, v_first_ids, v_last_ids
+    from used;
     if v_found < p_limit - cardinality(v_claimed) then
       v_last := cardinality(v_lanes);
     end if;
@@ -101,13 +116,13 @@ begin
     if p_has_limits and v_ids is not null then
       select f.ids, f.refused into v_ids, v_refused
       from chatsync.fit_lanes(p_queue, v_lanes, v_ids, v_claimed) as f;
-      v_used := array(
-        select u.lane from unnest(v_used) as u (lane) where u.lane <> all (v_refused));
     end if;
     if v_ids is not null then
       v_claimed := v_claimed || v_ids;
-      update chatsync.lane_turns set lease_id = p_lease_id, worker_id = p_worker_id
-      where turn = any (chatsync.turns_of(v_used));
+      update chatsync.lane_turns t
+      set lease_id = p_lease_id, worker_id = p_worker_id, first_id = u.first_id, last_id = u.last_id
+      from unnest(v_used, v_used_turns, v_first_ids, v_last_ids) as u (lane, turn, first_id, last_id)
+      where t.turn = u.turn and u.lane <> all (coalesce(v_refused, '{}'));
     end if;
     if cardinality(v_claimed) >= p_limit then
       exit;

@@ -23,7 +23,7 @@ begin
       from (
         select id
         from chatsync.message_queue
-        where queue = p_queue and ordering_key is null and status = 'pending' and deaths > 0
+        where queue = p_queue and keyless_status = 'pending' and deaths > 0
         order by id
         limit 1
         for no key update skip locked
@@ -36,7 +36,7 @@ begin
           select id
           from chatsync.message_queue
           -- Its own locks are none that a transaction skips.
-          where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
+          where queue = p_queue and keyless_status = 'pending' and deaths = 0
             and id <> all (v_claimed)
             and (scheduled_at at time zone 'UTC') - priority * interval '10 seconds'
               >= coalesce(p_from_rank, '-infinity')

@@ -21,9 +21,7 @@ begin
   select
     exists (
       select from chatsync.message_queue
-      where queue = p_queue
-        and (status = 'scheduled' or (status = 'retrying' and ordering_key is null))
-        and scheduled_at <= chatsync.now())
+      where queue = p_queue and is_later and scheduled_at <= chatsync.now())
     or exists (
       select from chatsync.lane_turns
       where queue = p_queue and lease_id is null and not is_parked and is_waiting
@@ -34,7 +32,7 @@ begin
         and not is_waiting),
     exists (
       select from chatsync.message_queue
-      where queue = p_queue and ordering_key is null and status = 'pending' and deaths > 0),
+      where queue = p_queue and keyless_status = 'pending' and deaths > 0),
     (
       select rank from chatsync.lane_turns
       where queue = p_queue and not is_suspect and lease_id is null and not is_parked
@@ -44,7 +42,7 @@ begin
     (
       select (scheduled_at at time zone 'UTC') - priority * interval '10 seconds'
       from chatsync.message_queue
-      where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
+      where queue = p_queue and keyless_status = 'pending' and deaths = 0
         and (scheduled_at at time zone 'UTC') - priority * interval '10 seconds'
           >= coalesce(v_front.message_rank, '-infinity')
       order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds'
@@ -91,8 +89,7 @@ begin
   from (
     select id
     from chatsync.message_queue
-    where queue = p_queue and (status = 'scheduled' or (status = 'retrying' and ordering_key is null))
-      and scheduled_at <= chatsync.now()
+    where queue = p_queue and is_later and scheduled_at <= chatsync.now()
     order by scheduled_at
     limit 500
     for no key update skip locked
@@ -119,8 +116,7 @@ as $$
     else least(
       min(p.paused_until),
       (select min(scheduled_at) from chatsync.message_queue
-        where queue = p_queue
-          and (status = 'scheduled' or (status = 'retrying' and ordering_key is null))),
+        where queue = p_queue and is_later),
       (select min(ready_at) from chatsync.lane_turns
         where queue = p_queue and lease_id is null and not is_parked and is_waiting),
       -- One that is open, and in which something is parked all the same, is not what it waits for.

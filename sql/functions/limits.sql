@@ -97,7 +97,7 @@ begin
   get diagnostics v_lanes = row_count;
   select (scheduled_at at time zone 'UTC') - priority * interval '10 seconds' into v_rank
   from chatsync.message_queue
-  where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
+  where queue = p_queue and keyless_status = 'pending' and deaths = 0
   order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds', id
   offset p_limit limit 1;
   update chatsync.message_queue
@@ -111,7 +111,7 @@ begin
       cross join lateral (
         select id, (scheduled_at at time zone 'UTC') - priority * interval '10 seconds' as rank
         from chatsync.message_queue
-        where queue = p_queue and status = 'paused' and parked_by = b.bucket
+        where queue = p_queue and keyless_status = 'paused' and parked_by = b.bucket
         order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds', id
         limit least(b.room, v_most)
       ) as h
@@ -128,7 +128,7 @@ begin
       where queue = p_queue and is_parked and parked_by = k.bucket)
     and not exists (
       select from chatsync.message_queue
-      where queue = p_queue and status = 'paused' and parked_by = k.bucket);
+      where queue = p_queue and keyless_status = 'paused' and parked_by = k.bucket);
   return v_lanes + v_messages;
 end
 $$;

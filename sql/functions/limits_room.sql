@@ -4,12 +4,13 @@
 create or replace function chatsync.queue_room(p_queue text) returns integer
 language sql stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
   select min(
     case l.kind
       when 'rate' then chatsync.rate_room(l, k.next_at)
       else l.amount - (
-        select count(*) from chatsync.message_queue where lease_id is not null and queue = p_queue)
+        select count(*) from chatsync.leased_messages where queue = p_queue)
     end)::integer
   from chatsync.queue_limits l
   left join chatsync.limit_buckets k on k.queue = l.queue and k.bucket = l.kind || '/queue/'
@@ -22,12 +23,13 @@ create or replace function chatsync.count_in_flight(p_queue text, p_per text, p_
 returns table (value text, messages bigint)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
   select
     case p_per when 'tenant' then m.tenant_id when 'inbox' then m.inbox_id::text else '' end,
     count(*)
   from (
-    select tenant_id, inbox_id from chatsync.message_queue where lease_id is not null and queue = p_queue
+    select tenant_id, inbox_id from chatsync.leased_messages where queue = p_queue
     union all
     select tenant_id, inbox_id from chatsync.message_queue where id = any (p_claimed)
   ) as m

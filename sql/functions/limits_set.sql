@@ -101,7 +101,7 @@ begin
   where queue = p_queue and is_parked and parked_by is not null;
   update chatsync.message_queue
   set status = 'pending', parked_by = null
-  where queue = p_queue and status = 'paused' and parked_by is not null;
+  where queue = p_queue and keyless_status = 'paused' and parked_by is not null;
   delete from chatsync.limit_buckets where queue = p_queue;
 end
 $$;

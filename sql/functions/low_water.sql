@@ -34,7 +34,7 @@ begin
   return case p_name
     when 'outbox' then (select min(o.id) from chatsync.outbox o where o.id >= p_from)
     when 'leases' then least(
-      (select min(m.lease_id) from chatsync.message_queue m where m.lease_id >= p_from),
+      (select min(m.keyless_lease_id) from chatsync.message_queue m where m.keyless_lease_id >= p_from),
       (select min(t.lease_id) from chatsync.lane_turns t where t.lease_id >= p_from))
     -- Messages live as long as they like: of each lane its turn knows.
   end;

@@ -103,7 +103,7 @@ begin
     and not chatsync.is_paused(q.queue, q.tenant_id, q.inbox_id, q.ordering_key);
   update chatsync.message_queue m
   set status = 'pending'
-  where m.queue = p_queue and m.status = 'paused' and m.parked_by is null
+  where m.queue = p_queue and m.keyless_status = 'paused' and m.parked_by is null
     and not chatsync.is_paused(m.queue, m.tenant_id, m.inbox_id, m.ordering_key);
 end
 $$;

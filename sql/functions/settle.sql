@@ -51,7 +51,7 @@ begin
   if p_is_part then
     return true;
   end if;
-  if exists (select from chatsync.message_queue where lease_id = p_lease_id) then
+  if exists (select from chatsync.leased_messages where lease_id = p_lease_id) then
     raise exception 'lease % has messages that were not settled', p_lease_id using errcode = 'CS002';
   end if;
   return coalesce((
@@ -82,10 +82,9 @@ begin
     select chatsync.let_lanes_go(array_agg(t.lane))
     from chatsync.lane_turns t
     where t.lease_id = p_lease_id
-      -- By the lease, not lane by lane: a lane may be deep.
       and not t.lane = any (array(
         select m.lane_key
-        from chatsync.message_queue m
+        from chatsync.leased_messages m
         where m.lease_id = p_lease_id and m.lane_key is not null))
     having count(*) > 0), false)
     or exists (select from chatsync.limit_buckets where is_crowded);
@@ -106,7 +105,8 @@ begin
   -- One lease is of one queue.
   select p.* into v_policy
   from chatsync.queue_policies p
-  where p.queue = (select m.queue from chatsync.message_queue m where m.lease_id = p_lease_id limit 1);
+  where p.queue = (
+    select m.queue from chatsync.message_queue m where m.id = (p_failed -> 0 ->> 'id')::bigint);
   perform chatsync.note_attempts(p_failed, 'failed');
   perform chatsync.dead_letter(m.id, f.error)
   from jsonb_to_recordset(p_failed) as f (id bigint, error text, "isPermanent" boolean)
@@ -180,8 +180,11 @@ as $$
 begin
   update chatsync.message_queue
   set status = 'pending', lease_id = null, worker_id = null, retry_count = retry_count - 1
+  where lease_id = p_lease_id
+    and id = any (array(select m.id from chatsync.leased_messages m where m.lease_id = p_lease_id));
+  update chatsync.lane_turns
+  set lease_id = null, worker_id = null, first_id = null, last_id = null
   where lease_id = p_lease_id;
-  update chatsync.lane_turns set lease_id = null, worker_id = null where lease_id = p_lease_id;
 end
 $$;
 

@@ -59,6 +59,7 @@ declare
   v_low bigint := chatsync.low_water('leases');
   v_dead bigint[];
   v_killed bigint[];
+  v_turns bigint[];
   v_held bigint[];
   v_killers integer;
   v_freed integer;
@@ -79,7 +80,7 @@ begin
   -- A claim that was under way when its worker was taken for dead is committed under an id that is
   -- gone: nobody will ever settle it.
   v_dead := v_dead || array(
-    select worker_id from chatsync.message_queue where lease_id >= v_low
+    select worker_id from chatsync.message_queue where keyless_lease_id >= v_low
     union
     select worker_id from chatsync.lane_turns where lease_id >= v_low
     except
@@ -87,18 +88,24 @@ begin
   if cardinality(v_dead) = 0 then
     return 0;
   end if;
+  -- Before the messages: a claim that is committed meanwhile is left as a whole for the next call.
+  v_turns := array(
+    select turn from chatsync.lane_turns where lease_id >= v_low and worker_id = any (v_dead));
   select coalesce(array_agg(m.id), '{}') into v_held
   from (
     select id from chatsync.message_queue
     where lease_id is not null and worker_id = any (v_dead)
+      and id = any (array(
+        select l.id from chatsync.leased_messages l
+        where l.lease_id >= v_low and l.worker_id = any (v_dead)))
     order by id
     for update skip locked
   ) as m;
   select coalesce(array_agg(w.worker_id), '{}') into v_dead
   from unnest(v_dead) as w (worker_id)
   where not exists (
-    select from chatsync.message_queue m
-    where m.lease_id is not null and m.worker_id = w.worker_id and not m.id = any (v_held));
+    select from chatsync.leased_messages l
+    where l.lease_id >= v_low and l.worker_id = w.worker_id and not l.id = any (v_held));
   -- A restart of PostgreSQL takes every lock, and is no message's fault.
   v_killed := array(
     select worker_id from chatsync.workers
@@ -106,12 +113,12 @@ begin
   perform chatsync.note_attempts(
     jsonb_agg(jsonb_build_object('id', id, 'error', 'its worker died')), 'worker_died')
   from chatsync.message_queue
-  where lease_id is not null and worker_id = any (v_killed);
+  where id = any (v_held) and worker_id = any (v_killed);
   perform chatsync.dead_letter(k.id, 'killed its worker twice')
   from (
     select min(id) as id
     from chatsync.message_queue
-    where lease_id is not null and worker_id = any (v_killed)
+    where id = any (v_held) and worker_id = any (v_killed)
     group by lease_id
     having count(*) = 1 and min(deaths) > 0
   ) as k;
@@ -120,12 +127,12 @@ begin
   set status = 'pending', lease_id = null, worker_id = null,
     deaths = deaths + (worker_id = any (v_killed))::integer,
     retry_count = retry_count - (not worker_id = any (v_killed))::integer
-  where lease_id is not null and worker_id = any (v_dead);
+  where id = any (v_held) and worker_id = any (v_dead);
   get diagnostics v_freed = row_count;
   perform chatsync.let_lanes_go(lanes)
   from (
     select array_agg(lane) as lanes from chatsync.lane_turns
-    where lease_id is not null and worker_id = any (v_dead)
+    where turn = any (v_turns) and worker_id = any (v_dead)
   ) as held
   where lanes is not null;
   delete from chatsync.workers where worker_id = any (v_dead);

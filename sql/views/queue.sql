@@ -1,6 +1,27 @@
 -- The queue as an operator looks at it. The counts read the whole queue: for people and for a scrape
 -- every some seconds, not for a loop.
 
+-- For functions that look a lease up, without sequential scans. Those with a key are found by the turns of
+-- their lanes, since no index has their leases: a claim writes each message.
+create or replace view chatsync.leased_messages with (security_invoker = true) as
+select m.id, m.queue, m.tenant_id, m.inbox_id, m.lane_key, m.keyless_lease_id as lease_id, m.worker_id
+from chatsync.message_queue m
+where m.keyless_lease_id is not null
+union all
+select m.id, m.queue, m.tenant_id, m.inbox_id, m.lane_key, t.lease_id, m.worker_id
+from chatsync.lane_turns t
+cross join lateral (
+  select q.id, q.queue, q.tenant_id, q.inbox_id, q.lane_key, q.worker_id
+  from chatsync.message_queue q
+  -- As one range: an equality and a bound on ids would do for the primary key as well.
+  where q.lane_key is not null and (q.lane_key, q.id) >= (t.lane, t.first_id)
+    and (q.lane_key, q.id) <= (t.lane, t.last_id) and q.lease_id = t.lease_id
+  -- Lane by lane: as a join it might read all lanes.
+  offset 0
+) as m
+where t.lease_id is not null;
+comment on view chatsync.leased_messages is 'What workers hold.';
+
 create or replace view chatsync.queue_depth with (security_invoker = true) as
 with counted as (
   select
@@ -211,3 +232,4 @@ comment on column chatsync.queue_workers.oldest_claim is 'Since when it has had 
 grant select on
   chatsync.queue_depth, chatsync.queue_blocked, chatsync.queue_workers, chatsync.queue_limit_use
 to chatsync_reader, chatsync_operator, chatsync_worker;
+grant select on chatsync.leased_messages to chatsync_worker;

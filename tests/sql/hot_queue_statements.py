@@ -32,7 +32,7 @@ QUEUE_STATEMENTS = [
         """
         select id, (scheduled_at at time zone 'UTC') - priority * interval '10 seconds' as rank
         from chatsync.message_queue
-        where queue = p_queue and status = 'paused' and parked_by = b.bucket
+        where queue = p_queue and keyless_status = 'paused' and parked_by = b.bucket
         order by (scheduled_at at time zone 'UTC') - priority * interval '10 seconds', id
         limit least(b.room, v_most)
         """,
@@ -64,8 +64,8 @@ QUEUE_STATEMENTS = [
         QUEUE,
         """
         select tenant_id, inbox_id
-        from chatsync.message_queue
-        where lease_id is not null and queue = p_queue
+        from chatsync.leased_messages
+        where queue = p_queue
         """,
     ),
     Statement(
@@ -75,9 +75,7 @@ QUEUE_STATEMENTS = [
         """
         select id
         from chatsync.message_queue
-        where queue = p_queue
-          and (status = 'scheduled' or (status = 'retrying' and ordering_key is null))
-          and scheduled_at <= chatsync.now()
+        where queue = p_queue and is_later and scheduled_at <= chatsync.now()
         order by scheduled_at
         limit 500
         for no key update skip locked
@@ -102,7 +100,7 @@ QUEUE_STATEMENTS = [
         "lane_turns_ready_idx",
         QUEUE | RANK | {"p_is_suspect": ("boolean", "false"), "v_turns": ("integer", "16")},
         """
-        select lane, from_id
+        select lane, turn, from_id
         from chatsync.lane_turns
         where queue = p_queue and is_suspect = p_is_suspect and lease_id is null
           and not is_parked and not is_waiting and rank >= coalesce(p_from_rank, '-infinity')
@@ -116,14 +114,15 @@ QUEUE_STATEMENTS = [
         "message_queue_lane_idx",
         {
             "v_lanes": ("text[]", "array['outbound/t1/1', 'outbound/t1/2']"),
+            "v_turn_ids": ("bigint[]", "array[1, 2]"),
             "v_from_ids": ("bigint[]", "array[1, 2]"),
             "v_claimed": ("bigint[]", "'{}'"),
             "p_limit": ("integer", "100"),
             "p_is_suspect": ("boolean", "false"),
         },
         """
-        select l.lane, l.position, m.id, m.must_wait
-        from unnest(v_lanes) with ordinality as l (lane, position)
+        select l.lane, l.turn, l.position, m.id, m.must_wait
+        from unnest(v_lanes, v_turn_ids) with ordinality as l (lane, turn, position)
         cross join lateral (
           select least(
             coalesce(v_from_ids[l.position], 0),
@@ -153,7 +152,7 @@ QUEUE_STATEMENTS = [
         select id
         from chatsync.message_queue
         -- Its own locks are none that a transaction skips.
-        where queue = p_queue and ordering_key is null and status = 'pending' and deaths = 0
+        where queue = p_queue and keyless_status = 'pending' and deaths = 0
           and id <> all (v_claimed)
           and (scheduled_at at time zone 'UTC') - priority * interval '10 seconds'
             >= coalesce(p_from_rank, '-infinity')
@@ -169,7 +168,7 @@ QUEUE_STATEMENTS = [
         """
         select id
         from chatsync.message_queue
-        where queue = p_queue and ordering_key is null and status = 'pending' and deaths > 0
+        where queue = p_queue and keyless_status = 'pending' and deaths > 0
         order by id
         limit 1
         for no key update skip locked
@@ -194,7 +193,7 @@ QUEUE_STATEMENTS = [
         """
         update chatsync.message_queue m
         set status = 'pending'
-        where m.queue = p_queue and m.status = 'paused' and m.parked_by is null
+        where m.queue = p_queue and m.keyless_status = 'paused' and m.parked_by is null
           and not chatsync.is_paused(m.queue, m.tenant_id, m.inbox_id, m.ordering_key)
         """,
     ),
@@ -204,15 +203,21 @@ QUEUE_STATEMENTS = [
         "settle",
         "message_queue_lease_idx",
         LEASE,
-        "select from chatsync.message_queue where lease_id = p_lease_id",
+        "select from chatsync.leased_messages where lease_id = p_lease_id",
+    ),
+    Statement(
+        "settle",
+        "message_queue_lane_idx",
+        LEASE,
+        "select from chatsync.leased_messages where lease_id = p_lease_id",
     ),
     Statement(
         "settle_some",
-        "message_queue_lease_idx",
+        "lane_turns_lease_idx",
         LEASE,
         """
         select m.lane_key
-        from chatsync.message_queue m
+        from chatsync.leased_messages m
         where m.lease_id = p_lease_id and m.lane_key is not null
         """,
     ),
@@ -220,7 +225,8 @@ QUEUE_STATEMENTS = [
         "release",
         "lane_turns_lease_idx",
         LEASE,
-        "update chatsync.lane_turns set lease_id = null, worker_id = null"
+        "update chatsync.lane_turns"
+        " set lease_id = null, worker_id = null, first_id = null, last_id = null"
         " where lease_id = p_lease_id",
     ),
     Statement(
