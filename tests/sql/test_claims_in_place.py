@@ -1,4 +1,4 @@
-"""A message with a key is claimed, given back and claimed again in its place: no index hears of it."""
+"""A message with a key is claimed, given back and claimed again in its place, beside no index."""
 
 import pytest
 
