@@ -36,6 +36,9 @@ TRUSTED_SECONDS = 5.0
 ALIVE_SECONDS = 2.0
 # Above statement_timeout: the server would have said so.
 PATIENCE_SECONDS = 35.0
+# After a failure the pool waits twice as long each time, up to this; then whoever asks for a
+# connection makes it try at once. Its own five minutes would outlast a database that is back.
+RECONNECT_SECONDS = 1.0
 # What a backend has cached grows with the time.
 MAX_LIFETIME_SECONDS = 1800.0
 # A refusal that a later try may not meet: conflicts, timeouts, a server that goes or comes
@@ -86,6 +89,7 @@ class Database:
             open=False,
             timeout=5.0,
             max_lifetime=MAX_LIFETIME_SECONDS,
+            reconnect_timeout=RECONNECT_SECONDS,
             configure=self._configure,
             check=_check,
             reset=_note_use,

@@ -64,7 +64,7 @@ async def test_random_faults_leave_no_gap_in_what_any_client_saw(
                 task.cancel()
             await asyncio.gather(*publishing, return_exceptions=True)
             witnesses = [subscriber.witness for subscriber in subscribers]
-            assert await verdict(owner, publishers, witnesses, check) > 100
+            assert await verdict(owner, publishers, witnesses, check) > 30
     # A storm in which nothing befell anybody would prove nothing.
     assert all(done[fault] for fault in FAULTS), done
     assert proxy.accepted > 2 * len(subscribers)

@@ -7,12 +7,11 @@ from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 from prometheus_client import REGISTRY
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from conftest import SyncConnection
 from faults.account import Publisher, verdict
+from faults.before_database import behind_a_proxy
 from faults.conftest import TENANTS
-from faults.proxy import Dial, Proxy, proxy_to, to_port, to_unix
 from faults.storm import storm
 from faults.subscribers import SETTINGS, Tab, Taker, listening
 from faults.test_between_clients_and_gateways import begin
@@ -24,25 +23,6 @@ STORM_SECONDS = 5.0
 NEVER_MS = 60_000
 # As the programs call their connections in pg_stat_activity.
 LISTENER, RINGER, GATEWAY = b"chatsync listener", b"chatsync ringer", b"chatsync gateway"
-
-
-@asynccontextmanager
-async def behind_a_proxy(url: str) -> AsyncGenerator[tuple[Proxy, str]]:
-    """A proxy to the test's database, and the URL that leads through it."""
-    async with proxy_to(_dial(url)) as proxy:
-        yield (
-            proxy,
-            # What is encrypted tells nobody its name.
-            make_conninfo(
-                url, host="127.0.0.1", port=proxy.port, sslmode="disable", gssencmode="disable"
-            ),
-        )
-
-
-def _dial(url: str) -> Dial:
-    given = conninfo_to_dict(url)
-    host, port = str(given.get("host", "127.0.0.1")), int(str(given.get("port", 5432)))
-    return to_unix(f"{host}/.s.PGSQL.{port}") if host.startswith("/") else to_port(port)
 
 
 @asynccontextmanager
