@@ -4,6 +4,7 @@
 
 A claim of one message, rolled back so that the next one finds the same; median of many, and the
 buffers that EXPLAIN counts. The smallest size of each situation is the baseline of its ratio.
+Where there are four workers, the three others hold what they have claimed.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from chatsync.migrate import migrate
 Connection = psycopg.Connection[tuple[object, ...]]
 
 CLAIMS = 200
+OTHERS = 3
 RETRY_SECONDS = 100_000
 CLAIM: LiteralString = "select count(*) from chatsync.claim('work', %s, 1)"
 FILL: LiteralString = """
@@ -111,6 +113,12 @@ def one_hot_key(connection: Connection, count: int) -> None:
     with_keys(connection, "hot", 1, count)
 
 
+def one_hot_key_of_four_workers(connection: Connection, count: int) -> None:
+    one_hot_key(connection, count)
+    # The first of the others has the hot key: something is left for each.
+    with_keys(connection, "other", OTHERS - 1, OTHERS - 1)
+
+
 Situation = tuple[Callable[[Connection, int], None], tuple[int, ...]]
 SITUATIONS: Mapping[str, Situation] = {
     "messages behind one blocked key": (behind_one_blocked_key, (1, 100_000)),
@@ -120,6 +128,7 @@ SITUATIONS: Mapping[str, Situation] = {
     "messages backing off, each of a key": (messages_backing_off, (0, 100_000)),
     "paused keys": (paused_keys, (0, 10_000)),
     "messages of one hot key": (one_hot_key, (1, 10_000)),
+    "the same, four workers": (one_hot_key_of_four_workers, (1, 10_000)),
 }
 
 
@@ -175,11 +184,19 @@ def made(
         "select chatsync.enqueue('work', 't1', 'test', %s, p_ordering_key => 'free')", [Jsonb({})]
     )
     connection.execute("vacuum (analyze) chatsync.message_queue, chatsync.lane_turns")
+    for _ in range(OTHERS if fill is one_hot_key_of_four_workers else 0):
+        other = stack.enter_context(psycopg.connect(ours, autocommit=True))
+        worker_id = registered(other)
+        assert other.execute(CLAIM, [worker_id]).fetchone() == (1,)
+    return connection, registered(connection)
+
+
+def registered(connection: Connection) -> int:
     connection.execute("set role chatsync_worker")
     row = connection.execute("select chatsync.register_worker('bench')").fetchone()
     assert row is not None
     assert isinstance(row[0], int)
-    return connection, row[0]
+    return row[0]
 
 
 def median_us(connection: Connection, worker_id: int) -> float:
