@@ -18,9 +18,9 @@ NOT_READ = {
 ROWS = """
 select chatsync.create_tenant(t) from unnest(array['t1', 't2']) as t;
 select chatsync.limit_rate('outbound', 1, '1 s');
-insert into chatsync.gateway_nodes select 'node ' || n, now() from generate_series(1, 20) as n;
+insert into chatsync.gateway_nodes select 'node ' || n, now() from generate_series(1, 400) as n;
 insert into chatsync.presence (tenant_id, user_id, node_id, status, sessions)
-  select 't' || 1 + n % 100, 'u' || n, 'node ' || 1 + n % 20, 'online', 1
+  select 't' || 1 + n % 100, 'u' || n, 'node ' || 1 + n % 400, 'online', 1
   from generate_series(1, 8000) as n;
 insert into chatsync.limit_buckets (queue, bucket, limit_id, is_crowded)
   select 'outbound', 'rate/key/' || n, limit_id, n % 1000 = 0
