@@ -16,6 +16,7 @@ from service.witness import Witness, judge, read_log, seq
 # An answer that takes longer is not waited for: whether it was committed the log tells.
 ANSWER_SECONDS = 4.0
 SETTLE_SECONDS = 30.0
+TRIES = 10
 
 
 @dataclass
@@ -34,6 +35,13 @@ class Publisher:
         while True:
             await self.publish()
             await asyncio.sleep(self.chance.uniform(0, 2 * gap_seconds))
+
+    async def publish_surely(self) -> None:
+        """Publish until one is accepted: a thousand may be connecting meanwhile."""
+        for _ in range(TRIES):
+            if await self.publish():
+                return
+        raise AssertionError(f"none of {TRIES} events was accepted")
 
     async def publish(self) -> bool:
         number, self.asked = self.asked, self.asked + 1
