@@ -22,6 +22,7 @@ from service.witness import Witness, seq
 
 # Longer than the heartbeat that SETTINGS ask for.
 SILENCE_SECONDS = 2.5
+SOON_SECONDS, LATE_SECONDS = 0.2, 10.0
 SETTINGS = {"ping_interval_ms": 1000, "ping_timeout_ms": 500, "ack_timeout_ms": 500}
 _ENDED = (OSError, WebSocketException, TimeoutError, EOFError)
 
@@ -37,13 +38,17 @@ class Tab:
     naps: tuple[float, ...] = ()
     closed_with: list[int] = field(default_factory=list[int])
     visits: int = 0
+    heard: int = 0
 
     async def run(self) -> None:
-        """Come back for ever."""
+        """Come back for ever; later each time that nobody is there, as clients have to."""
+        patience = SOON_SECONDS
         while True:
+            heard = self.heard
             with suppress(*_ENDED):
                 await self._visit()
-            await asyncio.sleep(self.chance.uniform(0, 0.2))
+            patience = SOON_SECONDS if self.heard > heard else min(2 * patience, LATE_SECONDS)
+            await asyncio.sleep(self.chance.uniform(0, patience))
 
     async def _visit(self) -> None:
         async with connect(
@@ -61,6 +66,7 @@ class Tab:
                     await asyncio.sleep(self.chance.choice(self.naps))
 
     async def _hear(self, socket: ClientConnection, frame: Frame) -> None:
+        self.heard += 1
         match frame["type"]:
             case "connected":
                 assert frame["recovered"], frame
