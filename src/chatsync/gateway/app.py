@@ -31,6 +31,7 @@ from chatsync.gateway.census import Census
 from chatsync.gateway.devices import Devices
 from chatsync.gateway.effects import Limits
 from chatsync.gateway.http.conversations import Conversations
+from chatsync.gateway.http.cross_origin import CrossOrigin
 from chatsync.gateway.http.events import Events
 from chatsync.gateway.http.health import Health
 from chatsync.gateway.http.presence import PresenceList
@@ -122,7 +123,11 @@ def create(
     application = Starlette(
         routes=_routes(settings, parts, authenticator, whatsapp),
         lifespan=lifespan,
-        middleware=[Middleware(Webhooks, endpoints), Middleware(Problems)],
+        middleware=[
+            Middleware(Webhooks, endpoints),
+            Middleware(CrossOrigin, allow_origins=settings.allowed_origins),
+            Middleware(Problems),
+        ],
         exception_handlers={HTTPException: _http_exception, ChatsyncError: _error},
     )
     application.state.hub = parts.hub

@@ -13,7 +13,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
-from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from chatsync.errors import DatabaseUnavailable, RateLimited, Unavailable
@@ -25,6 +24,7 @@ from chatsync.gateway.hub import Transport
 from chatsync.gateway.outgoing import State
 from chatsync.gateway.session import Session
 from chatsync.gateway.shared import Shared
+from chatsync.gateway.upgrade import refusal
 from chatsync.gateway.wire import Wire
 from chatsync.model import CloseCode
 from chatsync.telemetry import metrics
@@ -37,25 +37,15 @@ log = structlog.stdlib.get_logger(__name__)
 
 async def serve(websocket: WebSocket, shared: Shared) -> None:
     """Refuse an upgrade before it is accepted, or start its session, which needs no task."""
-    refusal = _refusal(websocket, shared.allowed_origins)
-    if refusal is not None:
-        await websocket.send_denial_response(refusal)
+    refused = refusal(websocket.scope, shared.allowed_origins)
+    if refused is not None:
+        await websocket.send_denial_response(refused)
         return
     offered: list[str] = websocket.scope["subprotocols"]
     below = wire.of(websocket.scope)
     connection = Connection(shared, websocket, below)
     await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
     connection.begin(offered)
-
-
-def _refusal(websocket: WebSocket, allowed_origins: frozenset[str]) -> Response | None:
-    """Why an upgrade is refused before it is accepted, if it is."""
-    origin = websocket.headers.get("origin")
-    if origin is not None and origin not in allowed_origins:
-        return Response("this origin is not allowed", 403)
-    if auth.has_token_in_url(websocket.scope):
-        return Response("a token does not belong in a URL", 400)
-    return None
 
 
 class Connection(Answers):

@@ -111,6 +111,12 @@ def correlation_id(request: Request) -> str:
     return request.state.correlation_id
 
 
+def correlated(response: Response, correlation_id: str) -> Response:
+    """An answer that does not come through `Problems`, with its id."""
+    response.headers["X-Correlation-Id"] = correlation_id
+    return response
+
+
 def correlation_id_of(scope: Scope) -> str:
     """The one that the request names, where it is usable, else a new one."""
     for name, value in scope["headers"]:

@@ -19,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from chatsync.errors import DatabaseUnavailable
 from chatsync.events.feed import TenantFeed
 from chatsync.gateway import auth, tickets
+from chatsync.gateway.company import Company
 from chatsync.gateway.effects import Close, Write
 from chatsync.gateway.http import request as read
 from chatsync.gateway.http import server_sent, topics
@@ -89,6 +90,13 @@ class Stream:
         self._wanted = wanted
         self._cursor = cursor
         self._session = Session(uuid.uuid4().hex, shared.limits, now, has_bearer=True)
+        self._company = Company(
+            self._session.session_id,
+            self.wake,
+            presence=shared.presence,
+            typing=shared.typing,
+            audience=shared.audience,
+        )
         self._expires_at = auth.ends_at(claims, now)
         self._retry_ms = RETRY_MS
         self._woken = asyncio.Event()
@@ -118,6 +126,7 @@ class Stream:
                 await self._open(feed)
                 await self._run(feed, scope, receive, send)
             finally:
+                self._company.leave()
                 shared.feed.detach(feed)
         finally:
             shared.hub.leave(self, self._claims)
@@ -129,6 +138,7 @@ class Stream:
         self._session.opened(
             self._claims, self._wanted, [], start, now, expires_at=self._expires_at
         )
+        self._company.enter(self._claims)
 
     async def _run(self, feed: TenantFeed, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
@@ -163,6 +173,9 @@ class Stream:
         while session.state is not State.CLOSED:
             session.tick(time.monotonic())
             is_behind = session.state is State.OPEN and await self._read_on(feed)
+            # What may not be heard any longer is let go before anybody is heard.
+            self._company.hold(session.topics)
+            session.whisper(self._company.take())
             await self._flush(send)
             session.heartbeat.answer(None, time.monotonic())
             if not is_behind:
