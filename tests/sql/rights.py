@@ -26,6 +26,7 @@ GATEWAY = DOCTOR | {
     "ring",
     "ring_hint",
     "say_presence",
+    "sees_all_conversations",
     "seq_before",
     "snapshot_page",
     "stamp",

@@ -10,10 +10,9 @@ from chatsync.model import Claims
 
 async def refused_topics(database: Database, claims: Claims, topics: Sequence[str]) -> list[str]:
     """Which of the topics the holder of the claims may not hear. Raises DatabaseUnavailable."""
-    document = Jsonb({"tenant": claims.tenant_id, "sub": claims.user_id, "role": claims.role})
     async with database.transaction([claims.tenant_id]) as connection:
         cursor = await connection.execute(
-            "select chatsync.refused_topics(%s, %s)", [document, list(topics)]
+            "select chatsync.refused_topics(%s, %s)", [Jsonb(claims.document()), list(topics)]
         )
         row = await cursor.fetchone()
         return list(row[0]) if row else list(topics)

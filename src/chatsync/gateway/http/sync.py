@@ -13,7 +13,7 @@ from chatsync.gateway.http import request as read
 from chatsync.gateway.http.conversations import json_response
 from chatsync.inbox import queries
 from chatsync.inbox.queries import SyncPage
-from chatsync.model import Cursor
+from chatsync.model import Claims, Cursor
 
 
 class Sync:
@@ -33,12 +33,12 @@ class Sync:
             cursor = Cursor.parse(first)
             if kind == "changes":
                 since = Cursor(cursor.epoch, position)
-                return await self._changes(claims.tenant_id, since, cursor.seq, after)
-            return await self._snapshot(request, claims.tenant_id, position, cursor, after)
+                return await self._changes(claims, since, cursor.seq, after)
+            return await self._snapshot(request, claims, position, cursor, after)
         since = read.cursor(request) or await self._since(request, claims.tenant_id)
         if since is not None:
-            return await self._changes(claims.tenant_id, since, None, after)
-        return await self._snapshot(request, claims.tenant_id, 0, None, after)
+            return await self._changes(claims, since, None, after)
+        return await self._snapshot(request, claims, 0, None, after)
 
     async def _since(self, request: Request, tenant_id: str) -> Cursor | None:
         text = request.query_params.get("since")
@@ -55,14 +55,14 @@ class Sync:
     async def _snapshot(
         self,
         request: Request,
-        tenant_id: str,
+        claims: Claims,
         after_id: int,
         first_cursor: Cursor | None,
         after: Cursor | None,
     ) -> Response:
         page = await queries.snapshot(
             self._database,
-            tenant_id,
+            claims,
             limit=read.limit(request),
             after_id=after_id,
             first_cursor=first_cursor,
@@ -71,9 +71,9 @@ class Sync:
         return _answer("snapshot", page)
 
     async def _changes(
-        self, tenant_id: str, since: Cursor, upto: int | None, after: Cursor | None
+        self, claims: Claims, since: Cursor, upto: int | None, after: Cursor | None
     ) -> Response:
-        page = await queries.changes(self._database, tenant_id, since=since, upto=upto, after=after)
+        page = await queries.changes(self._database, claims, since=since, upto=upto, after=after)
         return _answer("changes", page)
 
 
