@@ -14,8 +14,8 @@ pytestmark = pytest.mark.usefixtures("clean_logs")
 SUPERVISOR = token("boss", role="supervisor")
 # Agents see the conversations that are theirs; `bo` has the second one.
 RULE = """
-create or replace function chatsync.can_access_conversation(p_claims jsonb, p_conversation_id bigint)
-returns boolean language sql stable
+create or replace function chatsync.can_access_conversation(
+  p_claims jsonb, p_conversation_id bigint) returns boolean language sql stable
 return p_claims ->> 'role' = 'supervisor' or exists (
   select from chatsync.conversations v
   where v.conversation_id = p_conversation_id and v.assignee_id = p_claims ->> 'sub')

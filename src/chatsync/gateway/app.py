@@ -49,8 +49,10 @@ from chatsync.gateway.http.webhooks.standard import StandardWebhook
 from chatsync.gateway.http.webhooks.whatsapp import WhatsAppWebhook
 from chatsync.gateway.hub import Hub
 from chatsync.gateway.presence.presence import Presence
+from chatsync.gateway.rebalancing import rebalancing_on_signal
 from chatsync.gateway.server import drain_on_signals
 from chatsync.gateway.shared import Shared
+from chatsync.gateway.stranded import Stranded
 from chatsync.gateway.typing import Typing
 from chatsync.gateway.websocket import serve
 from chatsync.queue.enqueue import Intake
@@ -74,6 +76,7 @@ class _Parts:
     feed: Feed
     hub: Hub
     census: Census
+    stranded: Stranded
     intake: Intake
     devices: Devices
     relay: Relay
@@ -107,6 +110,7 @@ def create(
                     parts.stamper.run,
                     parts.feed.run,
                     parts.census.run,
+                    parts.stranded.run,
                     parts.intake.run,
                     parts.devices.run,
                     parts.relay.run,
@@ -117,6 +121,7 @@ def create(
             )
             if with_worker:
                 await stack.enter_async_context(working(settings, parts.doorbell))
+            await stack.enter_async_context(rebalancing_on_signal(parts.census, parts.hub))
             drain_on_signals(parts.hub, settings.drain_seconds)
             yield
 
@@ -169,6 +174,7 @@ def _assemble(settings: Settings) -> _Parts:
         feed=feed,
         hub=hub,
         census=Census(database, hub, feed),
+        stranded=Stranded(hub, feed, settings.ping_timeout_ms / 1000),
         intake=Intake(database, doorbell, max_retries=settings.max_retries),
         devices=Devices(
             database,

@@ -8,7 +8,7 @@ from typing import Literal, Protocol, TypeAlias, TypeVar
 from chatsync.errors import RateLimited, Unavailable
 from chatsync.gateway.fan_out import FanOut
 from chatsync.gateway.session import Session
-from chatsync.model import Claims
+from chatsync.model import Claims, CloseCode
 from chatsync.telemetry import metrics
 
 Transport: TypeAlias = Literal["websocket", "stream"]
@@ -32,7 +32,18 @@ class Member(Watcher, Protocol):
     @property
     def session(self) -> Session: ...
 
+    @property
+    def is_stalled(self) -> bool:
+        """Whether its client does not take what it was sent, at this moment."""
+        ...
+
     def drain(self, retry_ms: tuple[int, int]) -> None: ...
+
+    def dismiss(
+        self, code: CloseCode, reason: str, retry_ms: tuple[int, int] | None = None
+    ) -> None:
+        """Close the session, whatever its client is doing."""
+        ...
 
 
 class Hub:

@@ -16,7 +16,7 @@ import structlog
 from starlette.websockets import WebSocket
 
 from chatsync.errors import DatabaseUnavailable, RateLimited, Unavailable
-from chatsync.gateway import auth, wire
+from chatsync.gateway import auth, close_codes, wire
 from chatsync.gateway.answers import PAGE_EVENTS, Answers, Question, page
 from chatsync.gateway.effects import Close, Effect, Write
 from chatsync.gateway.fan_out import FanOut
@@ -108,8 +108,17 @@ class Connection(Answers):
             if session.acknowledgement.due_at < self._timer_due:
                 self._set_timer()
 
+    @property
+    def is_stalled(self) -> bool:
+        return not self._wire.is_writable
+
     def drain(self, retry_ms: tuple[int, int]) -> None:
-        self._session.close(CloseCode.DRAINING, "the server is restarting", retry_ms)
+        self.dismiss(CloseCode.DRAINING, "the server is restarting", retry_ms)
+
+    def dismiss(
+        self, code: CloseCode, reason: str, retry_ms: tuple[int, int] | None = None
+    ) -> None:
+        self._session.close(code, reason, retry_ms)
         self._step()
 
     def hear(self) -> None:
@@ -117,9 +126,7 @@ class Connection(Answers):
             self._step()
 
     def take_over(self) -> None:
-        reason = "another session of this device took over"
-        self._session.close(CloseCode.TOO_MANY_SESSIONS, reason)
-        self._step()
+        self.dismiss(CloseCode.TOO_MANY_SESSIONS, "another session of this device took over")
 
     # What the wire tells.
 
@@ -128,6 +135,7 @@ class Connection(Answers):
         return self._task is not None
 
     def received(self, text: str | None) -> None:
+        self._session.acknowledgement.is_held = self.is_stalled
         self._tell(self._session.receive, text, time.monotonic())
         if self._held is not None:
             self._shared.devices.note(self._held)
@@ -143,6 +151,8 @@ class Connection(Answers):
             self._step()
 
     def lost(self) -> None:
+        if self._session.state is not State.CLOSED:
+            metrics.SESSIONS_CLOSED.labels(*close_codes.ending(self._wire.conn)).inc()
         self.leave()
         if self._timer is not None:
             self._timer.cancel()
@@ -254,7 +264,7 @@ class Connection(Answers):
             case Write(frame):
                 self._wire.write(frame)
             case Close(code, reason):
-                metrics.SESSIONS_CLOSED.labels(int(code)).inc()
+                metrics.SESSIONS_CLOSED.labels("server", int(code)).inc()
                 self._wire.close(int(code), reason[:100])
             case _:
                 self._question = effect

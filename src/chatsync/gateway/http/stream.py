@@ -109,9 +109,18 @@ class Stream:
     def wake(self) -> None:
         self._woken.set()
 
+    @property
+    def is_stalled(self) -> bool:
+        return self._write_timeout is not None
+
     def drain(self, retry_ms: tuple[int, int]) -> None:
-        self._retry_ms = retry_ms
-        self._session.close(CloseCode.DRAINING, "the server is restarting", retry_ms)
+        self.dismiss(CloseCode.DRAINING, "the server is restarting", retry_ms)
+
+    def dismiss(
+        self, code: CloseCode, reason: str, retry_ms: tuple[int, int] | None = None
+    ) -> None:
+        self._retry_ms = retry_ms or self._retry_ms
+        self._session.close(code, reason, retry_ms)
         self._woken.set()
         if self._write_timeout is not None and not self._write_timeout.expired():
             soon = asyncio.get_running_loop().time() + FAREWELL_SECONDS
@@ -210,7 +219,7 @@ class Stream:
                 case Write(frame):
                     await self._write(send, server_sent.encode(frame))
                 case Close(code):
-                    metrics.SESSIONS_CLOSED.labels(int(code)).inc()
+                    metrics.SESSIONS_CLOSED.labels("server", int(code)).inc()
                     await self._write(send, server_sent.retry(random.randint(*self._retry_ms)))  # noqa: S311
                 case _:
                     raise AssertionError(f"a stream was asked for {effect}")
