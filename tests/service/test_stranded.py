@@ -120,13 +120,13 @@ async def test_a_stream_that_does_not_read_is_cut_as_well(
     database_url: str, inbox_id: int, worker: SyncConnection
 ) -> None:
     assert inbox_id
-    async with running_gateway(settings(database_url), with_worker=False) as gateway:
-        async with stream(gateway, receive_buffer=4096) as listener:
-            await listener.next("connected")
-            worker.execute(PUBLISH, ["x" * 1000, 1, 20_000])
-            (member,) = gateway.hub.members()
-            await until(
-                lambda: member.is_stalled and member.session.reading.position > 0, "stalling"
-            )
-            worker.execute("select chatsync.open_epochs()")
-            await until_left(gateway)
+    async with (
+        running_gateway(settings(database_url), with_worker=False) as gateway,
+        stream(gateway, receive_buffer=4096) as listener,
+    ):
+        await listener.next("connected")
+        worker.execute(PUBLISH, ["x" * 1000, 1, 20_000])
+        (member,) = gateway.hub.members()
+        await until(lambda: member.is_stalled and member.session.reading.position > 0, "stalling")
+        worker.execute("select chatsync.open_epochs()")
+        await until_left(gateway)
