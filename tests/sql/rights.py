@@ -36,6 +36,7 @@ GATEWAY = DOCTOR | {
     "take_deliveries",
     "take_device",
     "told_presence",
+    "visible",
     "wire_conversation",
     "wire_message",
     "wire_profile",

@@ -91,6 +91,7 @@ class Connection(Answers):
             and session.state is State.OPEN
             and len(feed.latest) == 1
             and not session.is_in_doubt
+            and not session.sight.is_limited
         ):
             try:
                 self.deliver(feed, feed.latest)
@@ -234,7 +235,10 @@ class Connection(Answers):
                 return None
             if not feed.holds(reading.position):
                 return self.read_page(feed)
-            self.deliver(feed, page(feed.after(reading.position, PAGE_EVENTS)))
+            found = page(feed.after(reading.position, PAGE_EVENTS))
+            if session.sight.is_limited and session.sight.unknown(found):
+                return self.look(found)
+            self.deliver(feed, found)
             own = FanOut()
             self._add_to(own)
             own.flush()

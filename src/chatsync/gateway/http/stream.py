@@ -60,8 +60,10 @@ class EventStream:
         shared = self._shared
         claims = await self._caller(request)
         cursor = _cursor(request)
-        wanted = await topics.granted(request, shared.database, claims)
-        return Stream(shared, claims, wanted, cursor)
+        wanted, sight = await topics.granted(request, shared.database, claims)
+        stream = Stream(shared, claims, wanted, cursor)
+        stream.session.sight = sight
+        return stream
 
     async def _caller(self, request: Request) -> Claims:
         ticket = request.query_params.get("ticket")
