@@ -323,7 +323,6 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     answer: RequestError = (
         NotFound("no such path") if error.status_code == 404 else BadRequest(error.detail)
     )
-    response = problem(answer, correlation_id(request))
-    response.status_code = error.status_code
+    response = problem(answer, correlation_id(request), error.status_code)
     response.headers.update(error.headers or {})
     return response

@@ -109,9 +109,11 @@ class Hub:
         """Admit a session. Raises RateLimited when its user or its tenant has too many."""
         user = (claims.tenant_id, claims.user_id)
         if self._by_user[user] >= self._sessions_per_user:
-            raise RateLimited(f"more than {self._sessions_per_user} sessions of one user")
+            message = f"more than {self._sessions_per_user} sessions of one user"
+            raise RateLimited(message, retry_after_ms=5000)
         if self._sessions_by_tenant[claims.tenant_id] >= self._sessions_per_tenant:
-            raise RateLimited(f"more than {self._sessions_per_tenant} sessions of one tenant")
+            message = f"more than {self._sessions_per_tenant} sessions of one tenant"
+            raise RateLimited(message, retry_after_ms=5000)
         self._by_user[user] += 1
         self._sessions_by_tenant[claims.tenant_id] += 1
         self.watch(member, claims.tenant_id)

@@ -28,7 +28,11 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class SyncPage:
-    """One page of a snapshot or of changes. `reached` is where the next page begins, if any."""
+    """One page of a snapshot or of changes. `reached` is where the next page begins, if any.
+
+    `read_at` is before the page was read, on the clock that stamps: what is missing was stamped
+    after it.
+    """
 
     conversations: list[str]
     messages: list[str]
@@ -36,6 +40,7 @@ class SyncPage:
     inboxes: list[str] | None
     cursor: Cursor
     reached: int | None
+    read_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,7 @@ async def snapshot(
             [tenant_id, Jsonb(claims.document()), after_id, limit + 1],
         )
         rows = await found.fetchall()
+        read_at = await _began_at(connection)
         inboxes: list[str] | None = None
         if first_cursor is None:
             found = await connection.execute("select * from chatsync.list_inboxes(%s)", [tenant_id])
@@ -142,6 +148,7 @@ async def snapshot(
         inboxes=inboxes,
         cursor=first_cursor or cursor,
         reached=rows[-1][0] if has_more else None,
+        read_at=read_at,
     )
 
 
@@ -163,6 +170,7 @@ async def changes(
             [tenant_id, Jsonb(claims.document()), since.seq, top, CHANGES_PER_PAGE],
         )
         row = await found.fetchone()
+        read_at = await _began_at(connection)
     assert row is not None
     reached, conversations, messages, contacts = row
     return SyncPage(
@@ -172,6 +180,7 @@ async def changes(
         inboxes=None,
         cursor=Cursor(cursor.epoch, top),
         reached=reached if reached < top else None,
+        read_at=read_at,
     )
 
 
@@ -205,6 +214,13 @@ async def _cursor(connection: Connection, tenant_id: str, usable: Cursor | None)
     if reason is not None:
         raise ResetRequired("the cursor cannot be continued", data={"reason": reason})
     return Cursor(epoch, head)
+
+
+async def _began_at(connection: Connection) -> datetime:
+    found = await connection.execute("select transaction_timestamp()")
+    row = await found.fetchone()
+    assert row is not None
+    return row[0]
 
 
 async def _conversation(connection: Connection, claims: Claims, conversation_id: int) -> str:
