@@ -212,7 +212,6 @@ class ProviderFailed(RequestError):
 
     code = "provider_failed"
     status = 502
-    retryable = True
 
 
 class Unavailable(RequestError):

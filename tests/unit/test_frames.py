@@ -113,7 +113,6 @@ CODES = {
     "invalid": 422,
     "rate_limited": 429,
     "provider_failed": 502,
-    "provider_failed": 502,
     "unavailable": 503,
     "internal": 500,
 }
@@ -127,7 +126,7 @@ def every_kind(root: type[RequestError]) -> list[type[RequestError]]:
 def test_every_request_error_has_a_code_and_status_of_the_protocol(kind: type[RequestError]):
     assert CODES[kind.code] == kind.status
     # Only what time alone may mend is worth trying again.
-    assert kind.retryable is (kind.status in {429, 500, 502, 503} and kind is not RequestError)
+    assert kind.retryable is (kind.status in {429, 500, 503} and kind is not RequestError)
 
 
 def decoded(frame: bytes) -> dict[str, Any]:
