@@ -13,6 +13,18 @@ as $$
     where v.tenant_id = p_claims ->> 'tenant' and v.conversation_id = p_conversation_id)
 $$;
 
+-- Asked by what reads conversations: whether the rule is the one above, by which everybody sees all of
+-- their tenant's, so that no row needs to be judged. The hash is of that function's body.
+create or replace function chatsync.sees_all_conversations() returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce((
+    select md5(p.prosrc) = 'abfb3409f6fc466857f145ac2fb32d1c'
+    from pg_proc p
+    where p.oid = to_regprocedure('chatsync.can_access_conversation(jsonb, bigint)')), false)
+$$;
+
 -- Whether the holder of a token, {tenant, sub, role}, may hear all of the topics: their own tenant,
 -- user and presence, and the conversations that they have access to.
 create or replace function chatsync.can_subscribe(p_claims jsonb, p_topics text[]) returns boolean
@@ -48,6 +60,29 @@ begin
 end
 $$;
 
+-- Called by gateways where not everybody sees everything: which of these, conversation:ID and contact:ID,
+-- the holder of the claims may see. A contact is seen by whoever sees a conversation with it, and by
+-- everybody as long as there is none.
+create or replace function chatsync.visible(p_claims jsonb, p_subjects text[]) returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(s.subject), '{}')
+  from (
+    select t.subject, split_part(t.subject, ':', 1) as kind, split_part(t.subject, ':', 2)::bigint as id
+    from unnest(p_subjects) as t (subject)
+    where t.subject ~ '^(conversation|contact):[0-9]{1,18}$'
+  ) as s
+  where case s.kind
+    when 'conversation' then chatsync.can_access_conversation(p_claims, s.id)
+    else (
+      select coalesce(
+        bool_or(chatsync.can_access_conversation(p_claims, v.conversation_id)), count(*) = 0)
+      from chatsync.conversations v
+      where v.tenant_id = p_claims ->> 'tenant' and v.contact_id = s.id)
+  end
+$$;
+
 -- Called by an operator, in the transaction that changes what a user may hear: their sessions are
 -- judged anew before they are given anything that is committed after it.
 create or replace function chatsync.access_changed(p_tenant_id text, p_user_id text) returns void
@@ -62,6 +97,8 @@ $$;
 grant execute on function
   chatsync.can_access_conversation(jsonb, bigint),
   chatsync.refused_topics(jsonb, text[]),
+  chatsync.sees_all_conversations(),
+  chatsync.visible(jsonb, text[]),
   chatsync.can_subscribe(jsonb, text[])
 to chatsync_gateway, chatsync_worker;
 grant execute on function chatsync.access_changed(text, text) to chatsync_operator, chatsync_worker;

@@ -16,7 +16,7 @@ ChatsyncError
 └── RequestError             the caller's mistake; carries the HTTP status and a sentence to show
     ├── BadRequest · BadCursor · TokenInUrl · Unauthorized · TokenExpired · Forbidden
     ├── NotFound · Conflict · ResetRequired · TooLarge · Invalid
-    └── RateLimited · Unavailable · InternalError
+    └── RateLimited · ProviderFailed · Unavailable · InternalError
 """
 
 from datetime import timedelta
@@ -205,6 +205,13 @@ class RateLimited(RequestError):
     code = "rate_limited"
     status = 429
     retryable = True
+
+
+class ProviderFailed(RequestError):
+    """A provider refused or did not answer what was asked of it on a caller's behalf."""
+
+    code = "provider_failed"
+    status = 502
 
 
 class Unavailable(RequestError):

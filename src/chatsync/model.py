@@ -51,6 +51,10 @@ class Claims:
     name: str | None
     expires_at: float
 
+    def document(self) -> dict[str, str]:
+        """What SQL functions are told of whoever asks."""
+        return {"tenant": self.tenant_id, "sub": self.user_id, "role": self.role}
+
 
 # The names that existing deployments use for our topics (protocol §2).
 _TOPIC_ALIASES = {"empresa": "tenant", "atendente": "user", "conversa": "conversation"}

@@ -2,17 +2,16 @@
 
 import asyncio
 import json
-import socket
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
 from chatsync.gateway.answers import PAGE_BYTES, PAGE_EVENTS, page
 from chatsync.model import Event
 from conftest import SyncConnection
-from service.harness import Gateway, running_gateway, settings_for, token
-from service.raw_socket import TEXT, RawSocket, frame
+from service.harness import Gateway, running_gateway, settings_for
+from service.raw_socket import TEXT, frame
+from service.slow_socket import next_frame, slow_socket
+from service.streams import until
 
 pytestmark = pytest.mark.usefixtures("clean_logs")
 
@@ -25,39 +24,10 @@ from generate_series(%s::integer, %s::integer) n
 """
 
 
-async def _slow_socket(gateway: Gateway) -> RawSocket:
-    """A connected session whose kernel buffers next to nothing."""
-    split = urlsplit(gateway.ws)
-    connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.setblocking(False)
-    assert split.hostname is not None
-    assert split.port is not None
-    await asyncio.get_running_loop().sock_connect(connection, (split.hostname, split.port))
-    reader, writer = await asyncio.open_connection(sock=connection, limit=4096)
-    slow = RawSocket(reader, writer)
-    writer.write(
-        f"GET /ws HTTP/1.1\r\nHost: {split.netloc}\r\nConnection: Upgrade\r\n"
-        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
-    )
-    await reader.readuntil(b"\r\n\r\n")
-    await slow.send(frame(TEXT, json.dumps({"type": "connect", "token": token()}).encode()))
-    assert (await _next(slow))["type"] == "connected"
-    return slow
-
-
-async def _next(slow: RawSocket) -> dict[str, Any]:
-    received = await slow.next()
-    assert received is not None
-    assert received.opcode == TEXT, received
-    return json.loads(received.payload)
-
-
 async def test_a_client_that_stalls_catches_up_and_delays_nobody(
     gateway: Gateway, worker: SyncConnection
 ) -> None:
-    slow = await _slow_socket(gateway)
+    slow = await slow_socket(gateway)
     async with gateway.session() as fast:
         for first in range(1, EVENTS, 500):
             worker.execute(PUBLISH, ["x" * 1000, first, first + 499])
@@ -68,7 +38,7 @@ async def test_a_client_that_stalls_catches_up_and_delays_nobody(
         seen: list[int] = []
         before = None
         while len(seen) < EVENTS:
-            events = await _next(slow)
+            events = await next_frame(slow)
             if events["type"] == "ping":
                 pong = {"type": "pong", "n": events["n"]}
                 await slow.send(frame(TEXT, json.dumps(pong).encode()))
@@ -80,7 +50,7 @@ async def test_a_client_that_stalls_catches_up_and_delays_nobody(
 
         # And it is live again.
         worker.execute(PUBLISH, ["live", EVENTS + 1, EVENTS + 1])
-        assert (await _next(slow))["events"][0]["data"]["text"] == "live"
+        assert (await next_frame(slow))["events"][0]["data"]["text"] == "live"
     slow.writer.transport.abort()
 
 
@@ -89,11 +59,44 @@ async def test_a_client_that_stalls_is_closed_when_it_does_not_answer(
 ) -> None:
     settings = settings_for(database_url, ping_interval_ms=200)
     async with running_gateway(settings) as gateway:
-        slow = await _slow_socket(gateway)
+        slow = await slow_socket(gateway)
         worker.execute(PUBLISH, ["x" * 1000, 1, 5_000])
         async with asyncio.timeout(30):
             while len(gateway.hub):  # noqa: ASYNC110 - a hub says it by nothing else
                 await asyncio.sleep(0.05)
+        slow.writer.transport.abort()
+
+
+async def test_nothing_is_sent_again_while_what_was_sent_has_not_left(
+    database_url: str, inbox_id: int, worker: SyncConnection
+) -> None:
+    assert inbox_id
+    settings = settings_for(database_url, ack_timeout_ms=200)
+    async with running_gateway(settings) as gateway:
+        slow = await slow_socket(gateway)
+        worker.execute(PUBLISH, ["used", 1, 1])
+        first = (await next_frame(slow))["to"]
+        await slow.send(frame(TEXT, json.dumps({"type": "ack", "cursor": first}).encode()))
+        worker.execute(PUBLISH, ["asked", 2, 2])
+        await next_frame(slow)
+        ping = await next_frame(slow)
+        assert ping["type"] == "ping"
+        worker.execute(PUBLISH, ["x" * 1000, 3, 5_000])
+        (member,) = gateway.hub.members()
+        await until(lambda: member.is_stalled, "stalling")
+        # True, and no reason to send it again: it is before everything that waits.
+        pong = {"type": "pong", "n": ping["n"], "cursor": first}
+        await slow.send(frame(TEXT, json.dumps(pong).encode()))
+        seen, last = 2, first
+        while seen < 5_000:
+            events = await next_frame(slow)
+            if events["type"] == "ping":
+                pong = {"type": "pong", "n": events["n"], "cursor": last}
+                await slow.send(frame(TEXT, json.dumps(pong).encode()))
+                continue
+            assert "redelivered" not in events
+            assert events["events"][0]["data"]["n"] == seen + 1
+            seen, last = events["events"][-1]["data"]["n"], events["to"]
         slow.writer.transport.abort()
 
 

@@ -6,7 +6,6 @@ import zlib
 from urllib.parse import urlsplit
 
 import pytest
-from websockets.asyncio.client import connect
 
 from chatsync.gateway import http_head, wire
 from service.echo_server import FLOOD, FRAME_BYTES, echo_server
@@ -153,12 +152,6 @@ async def test_the_longest_message_may_come_compressed() -> None:
         *answers, last = await socket.rest()
         assert [len(answer.payload) for answer in answers] == [FRAME_BYTES]
         assert last.code == 1000
-
-
-async def test_events_come_compressed_to_those_who_ask(gateway: Gateway) -> None:
-    async with connect(gateway.ws, compression="deflate") as socket:
-        await socket.send(json.dumps({"type": "connect", "token": token()}))
-        assert json.loads(await socket.recv())["type"] == "connected"
 
 
 async def test_a_binary_flood_ends_a_session(gateway: Gateway) -> None:

@@ -133,6 +133,27 @@ async def test_a_time_stands_for_the_last_cursor_before_it(gateway: Gateway) -> 
     assert len(everything["messages"]) == 2
 
 
+async def test_the_time_of_a_sync_is_that_of_its_first_page(gateway: Gateway) -> None:
+    await fill(gateway, 3)
+    page = (await gateway.get("/api/sync", limit=1)).json()
+    first = page["syncTimestamp"]
+    await fill_more(gateway)
+    while page["hasMore"]:
+        page = (await gateway.get("/api/sync", limit=1, page=page["page"])).json()
+        assert page["syncTimestamp"] == first
+
+    # What came between the pages is not known to have been seen.
+    delta = (await gateway.get("/api/sync", since=first)).json()
+    assert "late" in [message["content"] for message in delta["messages"]]
+
+
+async def test_a_method_that_is_not_known_is_a_problem_with_its_status(gateway: Gateway) -> None:
+    answer = await gateway.http.delete("/api/sync")
+    assert (answer.status_code, answer.json()["status"]) == (405, 405)
+    assert answer.json()["code"] == "bad_request"
+    assert "GET" in answer.headers["allow"]
+
+
 async def test_a_long_poll_returns_with_the_first_event(gateway: Gateway) -> None:
     now = (await gateway.get("/api/events")).json()
     assert now == {"from": now["to"], "to": now["to"], "events": []}

@@ -57,6 +57,40 @@ async def test_every_stage_of_an_events_way_is_timed(gateway: Gateway) -> None:
         await until(are_timed)
 
 
+async def test_how_sockets_end_is_counted_by_whom_and_with_which_code(gateway: Gateway) -> None:
+    name = "chatsync_sessions_closed_total"
+    before = await samples(gateway)
+    for code in (1000, 1001, 3999, 4321):
+        async with gateway.session() as agent:
+            await agent.socket.close(code)
+    async with gateway.session() as agent:
+        agent.socket.transport.abort()
+    async with gateway.session() as agent:
+        await agent.socket.send("x" * 70_000)
+        await agent.socket.wait_closed()
+    async with gateway.session() as agent:
+        await agent.socket.send("no JSON")
+        await agent.closed()
+    expected = {
+        f"{name} client 1000": 1,
+        f"{name} client 1001": 1,
+        f"{name} client other": 2,
+        f"{name} nobody 1006": 1,
+        f"{name} server 1009": 1,
+        f"{name} server 4500": 1,
+    }
+
+    async def are_counted() -> bool:
+        after = await samples(gateway)
+        return expected == {
+            each: count - before.get(each, 0)
+            for each, count in after.items()
+            if each.startswith(name) and count != before.get(each, 0)
+        }
+
+    await until(are_counted)
+
+
 async def test_resumes_are_counted_by_what_came_of_them_and_where_they_read(
     database_url: str, inbox_id: int
 ) -> None:

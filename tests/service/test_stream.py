@@ -171,6 +171,7 @@ async def test_streams_count_as_sessions(database_url: str, inbox_id: int) -> No
             async with asking(gateway) as refused:
                 problem = await refused.body()
                 assert (refused.status, problem["code"]) == (429, "rate_limited")
+                assert int(refused.headers["retry-after"]) >= 1
             async with stream(gateway, token("u2")), asking(gateway, jwt=token("u3")) as full:
                 assert (full.status, (await full.body())["code"]) == (503, "unavailable")
                 assert int(full.headers["retry-after"]) >= 1

@@ -9,6 +9,7 @@ THREADS = {
     "p_inbox_ids": ("bigint[]", "array[1, 1]"),
     "p_contact_ids": ("bigint[]", "array[5, 6]"),
 }
+CALLER = {"p_claims": ("jsonb", """'{"tenant": "t1", "sub": "u1", "role": "agent"}'""")}
 SINCE = {"p_correlation_id": ("text", "'c7'"), "p_since": ("timestamptz", "null")}
 
 STATEMENTS = [
@@ -50,7 +51,9 @@ STATEMENTS = [
         "list_conversations",
         "conversations_recent_idx",
         TENANT
+        | CALLER
         | {
+            "v_sees_all": ("boolean", "true"),
             "p_limit": ("integer", "50"),
             "p_before_at": ("timestamptz", "null"),
             "p_before_id": ("bigint", "null"),
@@ -69,6 +72,7 @@ STATEMENTS = [
           and (p_status is null or v.status = p_status)
           and (p_assignee_id is null or v.assignee_id = p_assignee_id)
           and (p_inbox_id is null or v.inbox_id = p_inbox_id)
+          and (v_sees_all or chatsync.can_access_conversation(p_claims, v.conversation_id))
         order by coalesce(v.last_message_at, v.created_at) desc, v.conversation_id desc
         limit p_limit
         """,
@@ -89,13 +93,13 @@ STATEMENTS = [
     Statement(
         "snapshot_page",
         "contact_identities_contact_idx",
-        TENANT | {"p_after": ("bigint", "100"), "p_limit": ("integer", "20")},
+        TENANT | CALLER | {"p_after": ("bigint", "100"), "p_limit": ("integer", "20")},
         role="chatsync_gateway",
     ),
     Statement(
         "snapshot_page",
         "messages_timeline_idx",
-        TENANT | {"p_after": ("bigint", "100"), "p_limit": ("integer", "20")},
+        TENANT | CALLER | {"p_after": ("bigint", "100"), "p_limit": ("integer", "20")},
         role="chatsync_gateway",
     ),
     Statement(

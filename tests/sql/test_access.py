@@ -40,6 +40,21 @@ def test_an_agent_hears_the_own_tenant_user_presence_and_conversations(
     assert refused(gateway) == []
 
 
+def test_only_the_rule_as_it_comes_is_known_to_show_everything(
+    gateway: SyncConnection, owner: SyncConnection
+) -> None:
+    asked = "select chatsync.sees_all_conversations()"
+    assert value(gateway, asked) is True
+    for rule in ("return true", "as $$ select true $$", "return p_conversation_id is not null"):
+        owner.execute(
+            "create or replace function chatsync.can_access_conversation(p_claims jsonb,"
+            f" p_conversation_id bigint) returns boolean language sql stable {rule}".encode()
+        )
+        assert value(gateway, asked) is False
+    owner.execute("drop function chatsync.can_access_conversation(jsonb, bigint)")
+    assert value(gateway, asked) is False
+
+
 def test_an_operators_rule_holds_for_topics_and_for_conversations(
     gateway: SyncConnection, owner: SyncConnection
 ) -> None:

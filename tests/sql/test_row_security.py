@@ -195,8 +195,8 @@ def test_asking_a_function_for_a_tenant_does_not_show_it(filled: Connections) ->
         for query in (
             "select * from chatsync.read_events(array['t2'], array[0::bigint], 10)",
             "select * from chatsync.stream_positions(array['t2'])",
-            "select * from chatsync.list_conversations('t2', 10)",
-            "select * from chatsync.snapshot_page('t2', 0, 10)",
+            "select * from chatsync.list_conversations('t2', '{}', 10)",
+            "select * from chatsync.snapshot_page('t2', '{}', 0, 10)",
             "select * from chatsync.list_inboxes('t2')",
         ):
             assert gateway.execute(query.encode()).fetchall() == []

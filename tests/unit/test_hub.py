@@ -6,13 +6,14 @@ from chatsync.errors import RateLimited, Unavailable
 from chatsync.gateway.effects import Limits
 from chatsync.gateway.hub import Hub, Transport
 from chatsync.gateway.session import Session
-from chatsync.model import Claims
+from chatsync.model import Claims, CloseCode
 
 
 class Listener:
     """Something that the hub knows, noting what it was told."""
 
     transport: Transport = "websocket"
+    is_stalled = False
 
     def __init__(self) -> None:
         self.session = Session("s1", Limits(), 0.0, has_bearer=False)
@@ -24,6 +25,11 @@ class Listener:
 
     def drain(self, retry_ms: tuple[int, int]) -> None:
         self.drained.append(retry_ms)
+
+    def dismiss(
+        self, code: CloseCode, reason: str, retry_ms: tuple[int, int] | None = None
+    ) -> None:
+        raise AssertionError("nobody is sent away here")
 
 
 def claims(tenant: str = "t1", user: str = "u1") -> Claims:

@@ -51,6 +51,19 @@ def test_an_answer_below_what_was_sent_brings_it_again():
     assert "redelivered" not in only_frame(session.deliver(event(7), to=7), "events")
 
 
+def test_an_answer_is_not_judged_while_what_was_sent_has_not_left():
+    session = acknowledging()
+    number = ask(session)
+    session.session.acknowledgement.is_held = True
+    session.send("pong", n=number, cursor=cursor(5))
+    assert session.session.reading.position == 6
+
+    # The next one is, when there is room again.
+    session.session.acknowledgement.is_held = False
+    session.send("pong", n=number, cursor=cursor(5))
+    assert session.session.reading.position == 5
+
+
 def test_an_answer_that_has_caught_up_brings_nothing_again():
     session = acknowledging()
     session.send("pong", n=ask(session), cursor=cursor(6))

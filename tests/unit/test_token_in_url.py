@@ -5,9 +5,10 @@ from chatsync.gateway.auth import has_token_in_url, mint
 JWT = mint("s" * 32, tenant_id="t1", user_id="u1", role="agent", ttl_seconds=60)
 
 
-def is_refused(query: str) -> bool:
-    """Whether a request with this query is refused; JWT stands for one."""
-    return has_token_in_url({"query_string": query.replace("JWT", JWT).encode("latin-1")})
+def is_refused(query: str, path: str = "/api/events") -> bool:
+    """Whether a request with this query and path is refused; JWT stands for one."""
+    raw = query.replace("JWT", JWT).encode("latin-1")
+    return has_token_in_url({"query_string": raw, "path": path.replace("JWT", JWT)})
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,11 @@ def test_a_token_in_the_query_is_refused(query: str):
 def test_a_jwt_anywhere_in_the_query_is_refused(query: str):
     # Protocol §1: a JWT in a URL is refused, wherever in it.
     assert is_refused(query)
+
+
+def test_a_jwt_in_the_path_is_refused():
+    assert is_refused("", "/api/conversations/JWT")
+    assert not is_refused("", "/api/conversations/7/messages")
 
 
 def test_a_jwt_is_recognised_in_any_spelling():

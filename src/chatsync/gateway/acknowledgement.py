@@ -20,6 +20,8 @@ class Acknowledgement:
         self.redeliveries = 0
         self._timeout = timeout
         self.is_used = False
+        # What it was sent has not all left: its client cannot have taken it, and gets no more.
+        self.is_held = False
         self._asked_at: int | None = None
         self._delay = AcknowledgementDelay()
 
@@ -63,7 +65,12 @@ class Acknowledgement:
         self._asked_at = self.position
 
     def is_refused(self, position: int, sent: int) -> bool:
-        """Judge the answer to a ping: whether the client stands still below what was sent."""
+        """Judge the answer to a ping: whether the client stands still below what was sent.
+
+        While it is held nothing is judged; the next answer after that is.
+        """
+        if self.is_held:
+            return False
         asked_at, self._asked_at = self._asked_at, None
         if asked_at is None or position >= sent or self.position > asked_at:
             return False

@@ -88,8 +88,11 @@ class Answers(Member):
         assert session.claims is not None
         if len(found) > 1:
             found = standing.until_change(found, session.claims)
-        before = reading.events_written
-        session.deliver(found, found[-1].seq, feed.frames)
+        before, given, frames = reading.events_written, found, feed.frames
+        if session.sight.is_limited:
+            # What is hidden from one is in the frames of others.
+            given, frames = session.sight.visible(found), {}
+        session.deliver(given, found[-1].seq, frames)
         session.is_in_doubt |= standing.says_so(found[-1], session.claims)
         self._shared.hub.delivered += reading.events_written - before
 
@@ -120,9 +123,16 @@ class Answers(Member):
             if start.reason is not None:
                 session.reset(start)
             return
+        await self.look(found)
         # A sync or a redelivery may have moved the position while the log was read.
         if found and session.reading.position == position:
             self.deliver(feed, page(found))
+
+    async def look(self, found: Sequence[Event]) -> None:
+        """Have it known who may see what comes next. Raises DatabaseUnavailable."""
+        session = self._session
+        assert session.claims is not None
+        await session.sight.look(self._shared.database, session.claims, found)
 
     async def ask_again(self, feed: TenantFeed) -> None:
         """Judge anew what the session may hear. Raises DatabaseUnavailable."""
@@ -148,7 +158,8 @@ class Answers(Member):
         try:
             claims = await shared.authenticator.claims(question.token or self._bearer or "")
             wanted = full_topics(question.topics, claims)
-            denied = await access.refused_topics(shared.database, claims, wanted)
+            judged = await access.judge(shared.database, claims, wanted)
+            session.sight.begin(is_limited=not judged.sees_all)
             feed = await shared.feed.attach(claims.tenant_id)
             self._feed = feed
             shared.hub.join(self, claims)
@@ -168,7 +179,8 @@ class Answers(Member):
         else:
             metrics.RESUMES.labels(start.reason or "recovered", start.source).inc()
             now = time.monotonic()
-            session.opened(claims, wanted, denied, start, now, expires_at=auth.ends_at(claims, now))
+            ends_at = auth.ends_at(claims, now)
+            session.opened(claims, wanted, judged.denied, start, now, expires_at=ends_at)
             self._company.enter(claims)
         self._bearer = None
 

@@ -31,6 +31,7 @@ from chatsync.gateway.census import Census
 from chatsync.gateway.devices import Devices
 from chatsync.gateway.effects import Limits
 from chatsync.gateway.http.conversations import Conversations
+from chatsync.gateway.http.cross_origin import CrossOrigin
 from chatsync.gateway.http.events import Events
 from chatsync.gateway.http.health import Health
 from chatsync.gateway.http.presence import PresenceList
@@ -48,8 +49,10 @@ from chatsync.gateway.http.webhooks.standard import StandardWebhook
 from chatsync.gateway.http.webhooks.whatsapp import WhatsAppWebhook
 from chatsync.gateway.hub import Hub
 from chatsync.gateway.presence.presence import Presence
+from chatsync.gateway.rebalancing import rebalancing_on_signal
 from chatsync.gateway.server import drain_on_signals
 from chatsync.gateway.shared import Shared
+from chatsync.gateway.stranded import Stranded
 from chatsync.gateway.typing import Typing
 from chatsync.gateway.websocket import serve
 from chatsync.queue.enqueue import Intake
@@ -73,6 +76,7 @@ class _Parts:
     feed: Feed
     hub: Hub
     census: Census
+    stranded: Stranded
     intake: Intake
     devices: Devices
     relay: Relay
@@ -106,6 +110,7 @@ def create(
                     parts.stamper.run,
                     parts.feed.run,
                     parts.census.run,
+                    parts.stranded.run,
                     parts.intake.run,
                     parts.devices.run,
                     parts.relay.run,
@@ -116,13 +121,18 @@ def create(
             )
             if with_worker:
                 await stack.enter_async_context(working(settings, parts.doorbell))
+            await stack.enter_async_context(rebalancing_on_signal(parts.census, parts.hub))
             drain_on_signals(parts.hub, settings.drain_seconds)
             yield
 
     application = Starlette(
         routes=_routes(settings, parts, authenticator, whatsapp),
         lifespan=lifespan,
-        middleware=[Middleware(Webhooks, endpoints), Middleware(Problems)],
+        middleware=[
+            Middleware(Webhooks, endpoints),
+            Middleware(CrossOrigin, allow_origins=settings.allowed_origins),
+            Middleware(Problems),
+        ],
         exception_handlers={HTTPException: _http_exception, ChatsyncError: _error},
     )
     application.state.hub = parts.hub
@@ -164,6 +174,7 @@ def _assemble(settings: Settings) -> _Parts:
         feed=feed,
         hub=hub,
         census=Census(database, hub, feed),
+        stranded=Stranded(hub, feed, settings.ping_timeout_ms / 1000),
         intake=Intake(database, doorbell, max_retries=settings.max_retries),
         devices=Devices(
             database,
@@ -312,7 +323,6 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     answer: RequestError = (
         NotFound("no such path") if error.status_code == 404 else BadRequest(error.detail)
     )
-    response = problem(answer, correlation_id(request))
-    response.status_code = error.status_code
+    response = problem(answer, correlation_id(request), error.status_code)
     response.headers.update(error.headers or {})
     return response

@@ -123,7 +123,9 @@ def has_token_in_url(scope: Scope) -> bool:
     """Whether a request carries in its URL what would end up in logs and histories."""
     query = scope["query_string"].decode("latin-1")
     names = {part.partition("=")[0].lower() for part in re.split("[&;]", unquote_plus(query))}
-    return not names.isdisjoint(_TOKEN_NAMES) or _TOKEN_LIKE.search(unquote_plus(query)) is not None
+    if not names.isdisjoint(_TOKEN_NAMES):
+        return True
+    return any(map(_TOKEN_LIKE.search, (unquote_plus(query), scope["path"])))
 
 
 def bearer(scope: Scope) -> str | None:

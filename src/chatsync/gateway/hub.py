@@ -8,7 +8,7 @@ from typing import Literal, Protocol, TypeAlias, TypeVar
 from chatsync.errors import RateLimited, Unavailable
 from chatsync.gateway.fan_out import FanOut
 from chatsync.gateway.session import Session
-from chatsync.model import Claims
+from chatsync.model import Claims, CloseCode
 from chatsync.telemetry import metrics
 
 Transport: TypeAlias = Literal["websocket", "stream"]
@@ -32,7 +32,18 @@ class Member(Watcher, Protocol):
     @property
     def session(self) -> Session: ...
 
+    @property
+    def is_stalled(self) -> bool:
+        """Whether its client does not take what it was sent, at this moment."""
+        ...
+
     def drain(self, retry_ms: tuple[int, int]) -> None: ...
+
+    def dismiss(
+        self, code: CloseCode, reason: str, retry_ms: tuple[int, int] | None = None
+    ) -> None:
+        """Close the session, whatever its client is doing."""
+        ...
 
 
 class Hub:
@@ -98,9 +109,11 @@ class Hub:
         """Admit a session. Raises RateLimited when its user or its tenant has too many."""
         user = (claims.tenant_id, claims.user_id)
         if self._by_user[user] >= self._sessions_per_user:
-            raise RateLimited(f"more than {self._sessions_per_user} sessions of one user")
+            message = f"more than {self._sessions_per_user} sessions of one user"
+            raise RateLimited(message, retry_after_ms=5000)
         if self._sessions_by_tenant[claims.tenant_id] >= self._sessions_per_tenant:
-            raise RateLimited(f"more than {self._sessions_per_tenant} sessions of one tenant")
+            message = f"more than {self._sessions_per_tenant} sessions of one tenant"
+            raise RateLimited(message, retry_after_ms=5000)
         self._by_user[user] += 1
         self._sessions_by_tenant[claims.tenant_id] += 1
         self.watch(member, claims.tenant_id)

@@ -7,6 +7,7 @@ from chatsync.errors import RequestError
 from chatsync.gateway import frames
 from chatsync.gateway.effects import Close, Effect, Write
 from chatsync.gateway.frames import RequestId
+from chatsync.gateway.sight import Sight
 from chatsync.model import CloseCode
 
 
@@ -22,6 +23,8 @@ class Outgoing:
 
     def __init__(self) -> None:
         self.state = State.NEW
+        # What of the log may be said to its user.
+        self.sight = Sight()
         self._effects: list[Effect] = []
         self._request: RequestId | None = None
 

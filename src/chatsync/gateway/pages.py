@@ -40,12 +40,16 @@ async def deliver_page(
         if start.reason is not None:
             session.reset(start)
         return True
+    assert session.claims is not None
+    sight = session.sight
+    await sight.look(database, session.claims, found)
     # A sync may have moved the position while the log was read.
     if found and session.reading.position == position:
-        assert session.claims is not None
         found = standing.until_change(_first_bytes(found), session.claims)
         before = session.reading.events_written
-        session.deliver(found, found[-1].seq, tenant.frames)
+        # What is hidden from one is in the frames of others.
+        frames = {} if sight.is_limited else tenant.frames
+        session.deliver(sight.visible(found), found[-1].seq, frames)
         session.is_in_doubt |= standing.says_so(found[-1], session.claims)
         metrics.EVENTS_DELIVERED.inc(session.reading.events_written - before)
     return True

@@ -108,4 +108,17 @@ def serve(settings: Settings, workers: int) -> None:
         # prometheus_client wants its own name; our settings hand the folder to /metrics.
         os.environ |= {"PROMETHEUS_MULTIPROC_DIR": folder, "CHATSYNC_METRICS_DIR": folder}
         config = configuration(create, settings, factory=True, workers=workers)
-        Multiprocess(config, sockets=[listener]).run()
+        supervisor = Multiprocess(config, sockets=[listener])
+        _pass_on(signal.SIGUSR1, supervisor)
+        supervisor.run()
+
+
+def _pass_on(number: int, supervisor: Multiprocess) -> None:
+    """Have the worker processes get a signal that uvicorn's supervisor does not know."""
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        for process in supervisor.processes:
+            if process.pid is not None and process.exitcode is None:
+                os.kill(process.pid, number)
+
+    signal.signal(number, on_signal)

@@ -42,7 +42,9 @@ async def ask_again(session: "Session", database: Database, feed: TenantFeed) ->
     epoch, head, held = feed.epoch, feed.head, session.topics
     # Whoever holds nothing is asked about what is surely theirs.
     asked = sorted(held) or [f"user:{session.claims.user_id}"]
-    denied = await access.refused_topics(database, session.claims, asked)
+    judged = await access.judge(database, session.claims, asked)
+    denied = judged.denied
+    session.sight.begin(is_limited=not judged.sees_all)
     session.is_in_doubt = False
     if len(denied) == len(asked):
         session.close(CloseCode.ACCESS_REVOKED, "access was taken away")

@@ -13,11 +13,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
-from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from chatsync.errors import DatabaseUnavailable, RateLimited, Unavailable
-from chatsync.gateway import auth, wire
+from chatsync.gateway import auth, close_codes, wire
 from chatsync.gateway.answers import PAGE_EVENTS, Answers, Question, page
 from chatsync.gateway.effects import Close, Effect, Write
 from chatsync.gateway.fan_out import FanOut
@@ -25,6 +24,7 @@ from chatsync.gateway.hub import Transport
 from chatsync.gateway.outgoing import State
 from chatsync.gateway.session import Session
 from chatsync.gateway.shared import Shared
+from chatsync.gateway.upgrade import refusal
 from chatsync.gateway.wire import Wire
 from chatsync.model import CloseCode
 from chatsync.telemetry import metrics
@@ -37,25 +37,15 @@ log = structlog.stdlib.get_logger(__name__)
 
 async def serve(websocket: WebSocket, shared: Shared) -> None:
     """Refuse an upgrade before it is accepted, or start its session, which needs no task."""
-    refusal = _refusal(websocket, shared.allowed_origins)
-    if refusal is not None:
-        await websocket.send_denial_response(refusal)
+    refused = refusal(websocket.scope, shared.allowed_origins)
+    if refused is not None:
+        await websocket.send_denial_response(refused)
         return
     offered: list[str] = websocket.scope["subprotocols"]
     below = wire.of(websocket.scope)
     connection = Connection(shared, websocket, below)
     await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
     connection.begin(offered)
-
-
-def _refusal(websocket: WebSocket, allowed_origins: frozenset[str]) -> Response | None:
-    """Why an upgrade is refused before it is accepted, if it is."""
-    origin = websocket.headers.get("origin")
-    if origin is not None and origin not in allowed_origins:
-        return Response("this origin is not allowed", 403)
-    if auth.has_token_in_url(websocket.scope):
-        return Response("a token does not belong in a URL", 400)
-    return None
 
 
 class Connection(Answers):
@@ -101,6 +91,7 @@ class Connection(Answers):
             and session.state is State.OPEN
             and len(feed.latest) == 1
             and not session.is_in_doubt
+            and not session.sight.is_limited
         ):
             try:
                 self.deliver(feed, feed.latest)
@@ -118,8 +109,17 @@ class Connection(Answers):
             if session.acknowledgement.due_at < self._timer_due:
                 self._set_timer()
 
+    @property
+    def is_stalled(self) -> bool:
+        return not self._wire.is_writable
+
     def drain(self, retry_ms: tuple[int, int]) -> None:
-        self._session.close(CloseCode.DRAINING, "the server is restarting", retry_ms)
+        self.dismiss(CloseCode.DRAINING, "the server is restarting", retry_ms)
+
+    def dismiss(
+        self, code: CloseCode, reason: str, retry_ms: tuple[int, int] | None = None
+    ) -> None:
+        self._session.close(code, reason, retry_ms)
         self._step()
 
     def hear(self) -> None:
@@ -127,9 +127,7 @@ class Connection(Answers):
             self._step()
 
     def take_over(self) -> None:
-        reason = "another session of this device took over"
-        self._session.close(CloseCode.TOO_MANY_SESSIONS, reason)
-        self._step()
+        self.dismiss(CloseCode.TOO_MANY_SESSIONS, "another session of this device took over")
 
     # What the wire tells.
 
@@ -138,6 +136,7 @@ class Connection(Answers):
         return self._task is not None
 
     def received(self, text: str | None) -> None:
+        self._session.acknowledgement.is_held = self.is_stalled
         self._tell(self._session.receive, text, time.monotonic())
         if self._held is not None:
             self._shared.devices.note(self._held)
@@ -153,6 +152,8 @@ class Connection(Answers):
             self._step()
 
     def lost(self) -> None:
+        if self._session.state is not State.CLOSED:
+            metrics.SESSIONS_CLOSED.labels(*close_codes.ending(self._wire.conn)).inc()
         self.leave()
         if self._timer is not None:
             self._timer.cancel()
@@ -234,7 +235,10 @@ class Connection(Answers):
                 return None
             if not feed.holds(reading.position):
                 return self.read_page(feed)
-            self.deliver(feed, page(feed.after(reading.position, PAGE_EVENTS)))
+            found = page(feed.after(reading.position, PAGE_EVENTS))
+            if session.sight.is_limited and session.sight.unknown(found):
+                return self.look(found)
+            self.deliver(feed, found)
             own = FanOut()
             self._add_to(own)
             own.flush()
@@ -264,7 +268,7 @@ class Connection(Answers):
             case Write(frame):
                 self._wire.write(frame)
             case Close(code, reason):
-                metrics.SESSIONS_CLOSED.labels(int(code)).inc()
+                metrics.SESSIONS_CLOSED.labels("server", int(code)).inc()
                 self._wire.close(int(code), reason[:100])
             case _:
                 self._question = effect

@@ -6,6 +6,7 @@ goes is written at once. Whoever writes too fast for the client learns it from `
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -55,6 +56,8 @@ class Wire(WebSocketsSansIOProtocol):
         self._handler: Handler | None = None
         self._allowance: Allowance | None = None
         self._unfed = b""
+        # Messages of a piece that came behind one which the handler is busy with.
+        self._waiting: deque[str | None] = deque()
         self._message: bytearray | None = None
         self._is_text = False
         self._is_over = False
@@ -95,6 +98,8 @@ class Wire(WebSocketsSansIOProtocol):
         """Hand up what has come, as long as the handler takes it."""
         handler, unfed = self._handler, self._unfed
         start = 0
+        while handler is not None and self._waiting and not handler.is_busy:
+            handler.received(self._waiting.popleft())
         while handler is not None and start < len(unfed) and not handler.is_busy:
             self._take(handler, unfed[start : start + PIECE_BYTES])
             start += PIECE_BYTES
@@ -111,12 +116,14 @@ class Wire(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         if not self.handshake_initiated:
             super().data_received(data)
-        elif self._handler is not None and not self._unfed and len(data) <= PIECE_BYTES:
+        elif self._handler is not None and not self._has_unfed and len(data) <= PIECE_BYTES:
             if self._handler.is_busy:
                 self._unfed = data
                 self._read_or_pause()
             else:
                 self._take(self._handler, data)
+                if self._waiting:
+                    self._read_or_pause()
         else:
             self._unfed += data
             self.feed()
@@ -219,16 +226,16 @@ class Wire(WebSocketsSansIOProtocol):
         self._deliver(handler, bytes(data))
 
     def _deliver(self, handler: Handler, data: bytes) -> None:
-        if not self._is_text:
-            handler.received(None)
-            return
         try:
-            text = data.decode()
+            text = data.decode() if self._is_text else None
         except UnicodeDecodeError:
             self.conn.fail(CloseCode.INVALID_DATA, "not UTF-8")
             self._finish()
         else:
-            handler.received(text)
+            if handler.is_busy:
+                self._waiting.append(text)
+            else:
+                handler.received(text)
 
     def _may_send_more(self) -> bool:
         assert self._allowance is not None
@@ -244,8 +251,12 @@ class Wire(WebSocketsSansIOProtocol):
             if self._unread_bytes > WRITE_BUFFER_BYTES:
                 self._read_or_pause()
 
+    @property
+    def _has_unfed(self) -> bool:
+        return bool(self._unfed or self._waiting)
+
     def _read_or_pause(self) -> None:
-        must_pause = bool(self._unfed) or self._unread_bytes > WRITE_BUFFER_BYTES
+        must_pause = self._has_unfed or self._unread_bytes > WRITE_BUFFER_BYTES
         if must_pause == self.read_paused or self.transport.is_closing():
             return
         self.read_paused = must_pause
@@ -257,6 +268,7 @@ class Wire(WebSocketsSansIOProtocol):
     def _finish(self) -> None:
         """Write no more frames of the session: a close frame is the last."""
         self._is_over = True
+        self._waiting.clear()
         self.send_raw = _nowhere
 
     def _end(self) -> None:

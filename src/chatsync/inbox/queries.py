@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from psycopg.types.json import Jsonb
+
 from chatsync.database import Connection, Database, Row
 from chatsync.errors import NotFound, ResetRequired
-from chatsync.model import Cursor
+from chatsync.model import Claims, Cursor
 
 CHANGES_PER_PAGE = 1000
 
@@ -26,7 +28,11 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class SyncPage:
-    """One page of a snapshot or of changes. `reached` is where the next page begins, if any."""
+    """One page of a snapshot or of changes. `reached` is where the next page begins, if any.
+
+    `read_at` is before the page was read, on the clock that stamps: what is missing was stamped
+    after it.
+    """
 
     conversations: list[str]
     messages: list[str]
@@ -34,6 +40,7 @@ class SyncPage:
     inboxes: list[str] | None
     cursor: Cursor
     reached: int | None
+    read_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,7 @@ class Filter:
 
 async def list_conversations(
     database: Database,
-    tenant_id: str,
+    claims: Claims,
     *,
     limit: int,
     before: Sequence[object] | None,
@@ -53,11 +60,11 @@ async def list_conversations(
     after: Cursor | None,
 ) -> Page:
     """Conversations, the newest first; `before` is a former page's `following`."""
-    async with database.transaction([tenant_id], is_snapshot=True) as connection:
-        cursor = await _cursor(connection, tenant_id, after)
+    async with database.transaction([claims.tenant_id], is_snapshot=True) as connection:
+        cursor = await _cursor(connection, claims.tenant_id, after)
         rows = await _rows(
             connection,
-            tenant_id,
+            claims,
             [
                 limit + 1,
                 *(before or (None, None)),
@@ -69,27 +76,27 @@ async def list_conversations(
     return _page(rows, limit, cursor)
 
 
-async def _rows(connection: Connection, tenant_id: str, rest: list[object]) -> list[Row]:
+async def _rows(connection: Connection, claims: Claims, rest: list[object]) -> list[Row]:
     found = await connection.execute(
         "select * from chatsync.list_conversations("
-        "%s, %s, %s::timestamptz, %s::bigint, %s, %s, %s::bigint)",
-        [tenant_id, *rest],
+        "%s, %s, %s, %s::timestamptz, %s::bigint, %s, %s, %s::bigint)",
+        [claims.tenant_id, Jsonb(claims.document()), *rest],
     )
     return await found.fetchall()
 
 
 async def get_conversation(
-    database: Database, tenant_id: str, conversation_id: int
+    database: Database, claims: Claims, conversation_id: int
 ) -> tuple[str, Cursor]:
-    """One conversation. Raises NotFound, for a foreign one as for an unknown one."""
-    async with database.transaction([tenant_id], is_snapshot=True) as connection:
-        cursor = await _cursor(connection, tenant_id, None)
-        return await _conversation(connection, tenant_id, conversation_id), cursor
+    """One conversation. Raises NotFound, for one that may not be seen as for an unknown one."""
+    async with database.transaction([claims.tenant_id], is_snapshot=True) as connection:
+        cursor = await _cursor(connection, claims.tenant_id, None)
+        return await _conversation(connection, claims, conversation_id), cursor
 
 
 async def list_messages(
     database: Database,
-    tenant_id: str,
+    claims: Claims,
     conversation_id: int,
     *,
     limit: int,
@@ -97,19 +104,19 @@ async def list_messages(
     after: Cursor | None,
 ) -> Page:
     """Messages of a conversation, the newest first. Raises NotFound."""
-    async with database.transaction([tenant_id], is_snapshot=True) as connection:
-        cursor = await _cursor(connection, tenant_id, after)
-        await _conversation(connection, tenant_id, conversation_id)
+    async with database.transaction([claims.tenant_id], is_snapshot=True) as connection:
+        cursor = await _cursor(connection, claims.tenant_id, after)
+        await _conversation(connection, claims, conversation_id)
         found = await connection.execute(
             "select * from chatsync.list_messages(%s, %s, %s, %s::timestamptz, %s::bigint)",
-            [tenant_id, conversation_id, limit + 1, *(before or (None, None))],
+            [claims.tenant_id, conversation_id, limit + 1, *(before or (None, None))],
         )
         return _page(await found.fetchall(), limit, cursor)
 
 
 async def snapshot(
     database: Database,
-    tenant_id: str,
+    claims: Claims,
     *,
     limit: int,
     after_id: int,
@@ -120,13 +127,15 @@ async def snapshot(
 
     All pages carry the first page's cursor. Raises ResetRequired when `after` is not reached.
     """
+    tenant_id = claims.tenant_id
     async with database.transaction([tenant_id], is_snapshot=True) as connection:
         cursor = await _cursor(connection, tenant_id, first_cursor or after)
         found = await connection.execute(
-            "select * from chatsync.snapshot_page(%s, %s::bigint, %s)",
-            [tenant_id, after_id, limit + 1],
+            "select * from chatsync.snapshot_page(%s, %s, %s::bigint, %s)",
+            [tenant_id, Jsonb(claims.document()), after_id, limit + 1],
         )
         rows = await found.fetchall()
+        read_at = await _began_at(connection)
         inboxes: list[str] | None = None
         if first_cursor is None:
             found = await connection.execute("select * from chatsync.list_inboxes(%s)", [tenant_id])
@@ -139,26 +148,29 @@ async def snapshot(
         inboxes=inboxes,
         cursor=first_cursor or cursor,
         reached=rows[-1][0] if has_more else None,
+        read_at=read_at,
     )
 
 
 async def changes(
-    database: Database, tenant_id: str, *, since: Cursor, upto: int | None, after: Cursor | None
+    database: Database, claims: Claims, *, since: Cursor, upto: int | None, after: Cursor | None
 ) -> SyncPage:
     """What changed after a cursor, up to the head that the first page saw.
 
     Raises ResetRequired when the cursor cannot be continued.
     """
+    tenant_id = claims.tenant_id
     async with database.transaction([tenant_id], is_snapshot=True) as connection:
         cursor = await _cursor(connection, tenant_id, since)
         if after is not None:
             await _cursor(connection, tenant_id, after)
         top = cursor.seq if upto is None else upto
         found = await connection.execute(
-            "select * from chatsync.changes(%s, %s::bigint, %s::bigint, %s)",
-            [tenant_id, since.seq, top, CHANGES_PER_PAGE],
+            "select * from chatsync.changes(%s, %s, %s::bigint, %s::bigint, %s)",
+            [tenant_id, Jsonb(claims.document()), since.seq, top, CHANGES_PER_PAGE],
         )
         row = await found.fetchone()
+        read_at = await _began_at(connection)
     assert row is not None
     reached, conversations, messages, contacts = row
     return SyncPage(
@@ -168,6 +180,7 @@ async def changes(
         inboxes=None,
         cursor=Cursor(cursor.epoch, top),
         reached=reached if reached < top else None,
+        read_at=read_at,
     )
 
 
@@ -203,9 +216,17 @@ async def _cursor(connection: Connection, tenant_id: str, usable: Cursor | None)
     return Cursor(epoch, head)
 
 
-async def _conversation(connection: Connection, tenant_id: str, conversation_id: int) -> str:
+async def _began_at(connection: Connection) -> datetime:
+    found = await connection.execute("select transaction_timestamp()")
+    row = await found.fetchone()
+    assert row is not None
+    return row[0]
+
+
+async def _conversation(connection: Connection, claims: Claims, conversation_id: int) -> str:
     found = await connection.execute(
-        "select chatsync.get_conversation(%s, %s)", [tenant_id, conversation_id]
+        "select chatsync.get_conversation(%s, %s, %s)",
+        [claims.tenant_id, Jsonb(claims.document()), conversation_id],
     )
     row = await found.fetchone()
     if row is None or row[0] is None:

@@ -42,7 +42,7 @@ LISTENER_REPLACED = Counter(
 )
 SESSIONS = Gauge("chatsync_sessions", "Open sessions.", ["transport"], multiprocess_mode="livesum")
 SESSIONS_CLOSED = Counter(
-    "chatsync_sessions_closed_total", "Sessions closed by the server.", ["code"]
+    "chatsync_sessions_closed_total", "Sessions that ended, by whom and how.", ["by", "code"]
 )
 RESUMES = Counter(
     "chatsync_resumes_total", "Sessions opened, by how they began.", ["outcome", "source"]

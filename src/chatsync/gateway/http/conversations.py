@@ -28,7 +28,7 @@ class Conversations:
             raise Invalid("status must be OPEN, PENDING or RESOLVED")
         page = await queries.list_conversations(
             self._database,
-            claims.tenant_id,
+            claims,
             limit=read.limit(request),
             before=_before(request),
             wanted=Filter(
@@ -43,7 +43,7 @@ class Conversations:
     async def get(self, request: Request) -> Response:
         claims = await read.caller(request, self._authenticator)
         conversation, cursor = await queries.get_conversation(
-            self._database, claims.tenant_id, _conversation_id(request)
+            self._database, claims, _conversation_id(request)
         )
         return json_response(f'{{"conversation":{conversation},"cursor":"{cursor}"}}')
 
@@ -51,7 +51,7 @@ class Conversations:
         claims = await read.caller(request, self._authenticator)
         page = await queries.list_messages(
             self._database,
-            claims.tenant_id,
+            claims,
             _conversation_id(request),
             limit=read.limit(request),
             before=_before(request),

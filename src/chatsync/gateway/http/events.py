@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,10 +18,20 @@ from chatsync.gateway.http import topics
 from chatsync.gateway.http.conversations import json_response
 from chatsync.gateway.hub import Hub
 from chatsync.gateway.resume import locate
+from chatsync.gateway.sight import Sight
 from chatsync.model import Claims, Cursor, Event
 
 MAX_WAIT_SECONDS = 25
 MAX_EVENTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """Who asks for which topics."""
+
+    claims: Claims
+    topics: frozenset[str]
+    sight: Sight
 
 
 class _Waiter:
@@ -49,22 +61,18 @@ class Events:
         wait = read.integer(
             request, "wait", default=MAX_WAIT_SECONDS, least=0, most=MAX_WAIT_SECONDS
         )
-        wanted = frozenset(await topics.granted(request, self._database, claims))
+        granted, sight = await topics.granted(request, self._database, claims)
+        caller = _Caller(claims, frozenset(granted), sight)
         tenant = await self._feed.attach(claims.tenant_id)
         try:
             if cursor is None:
                 return _answer(tenant.cursor, tenant.cursor, [])
-            return await self._poll(tenant, cursor, wanted, claims, time.monotonic() + wait)
+            return await self._poll(tenant, cursor, caller, time.monotonic() + wait)
         finally:
             self._feed.detach(tenant)
 
     async def _poll(
-        self,
-        tenant: TenantFeed,
-        cursor: Cursor,
-        wanted: frozenset[str],
-        claims: Claims,
-        deadline: float,
+        self, tenant: TenantFeed, cursor: Cursor, caller: _Caller, deadline: float
     ) -> Response:
         waiter = _Waiter()
         self._hub.watch(waiter, tenant.tenant_id)
@@ -72,7 +80,7 @@ class Events:
             position = cursor
             while True:
                 waiter.woken.clear()
-                position, found = await self._read(tenant, position, wanted, claims)
+                position, found = await self._read(tenant, position, caller)
                 remaining = deadline - time.monotonic()
                 if found or remaining <= 0 or self._hub.is_draining:
                     return _answer(cursor, position, found)
@@ -85,7 +93,7 @@ class Events:
             self._hub.unwatch(waiter, tenant.tenant_id)
 
     async def _read(
-        self, tenant: TenantFeed, cursor: Cursor, wanted: frozenset[str], claims: Claims
+        self, tenant: TenantFeed, cursor: Cursor, caller: _Caller
     ) -> tuple[Cursor, list[Event]]:
         """Look through the log from a cursor until something is found or the head is reached."""
         start = await locate(self._feed, tenant, cursor)
@@ -100,14 +108,22 @@ class Events:
                 raise ResetRequired("take a snapshot", data={"reason": reason}) from error
             if not page:
                 break
-            if any(standing.says_so(event, claims) for event in page) and (
-                await access.refused_topics(self._database, claims, sorted(wanted))
-            ):
-                raise ResetRequired("topics were taken away", data={"reason": "access"})
+            found = await self._heard(page, caller)
             position = page[-1].seq
-            if found := [event for event in page if not wanted.isdisjoint(event.topics)]:
+            if found:
                 return Cursor(start.epoch, position), found
         return Cursor(start.epoch, position), []
+
+    async def _heard(self, page: Sequence[Event], caller: _Caller) -> list[Event]:
+        """What the caller may hear of a page, and wants to."""
+        if any(standing.says_so(event, caller.claims) for event in page):
+            judged = await access.judge(self._database, caller.claims, sorted(caller.topics))
+            if judged.denied:
+                raise ResetRequired("topics were taken away", data={"reason": "access"})
+            caller.sight.begin(is_limited=not judged.sees_all)
+        found = [event for event in page if not caller.topics.isdisjoint(event.topics)]
+        await caller.sight.look(self._database, caller.claims, found)
+        return list(caller.sight.visible(found))
 
 
 def _answer(after: Cursor, to: Cursor, found: list[Event]) -> Response:

@@ -26,11 +26,13 @@ _CORRELATION_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 log = structlog.stdlib.get_logger(__name__)
 
 
-def problem(error: RequestError, correlation_id: str) -> Response:
+def problem(error: RequestError, correlation_id: str, status: int | None = None) -> Response:
+    """The document of an error; `status` is another one than its own, as the router's 405."""
+    status = status or error.status
     document: dict[str, object] = {
         "type": f"urn:chatsync:{error.code}",
         "title": error.code.replace("_", " "),
-        "status": error.status,
+        "status": status,
         "code": error.code,
         "detail": error.message,
         "correlationId": correlation_id,
@@ -40,9 +42,9 @@ def problem(error: RequestError, correlation_id: str) -> Response:
     if error.retry_after_ms is not None:
         document["retryAfterMs"] = error.retry_after_ms
         headers["Retry-After"] = str(max(1, -(-error.retry_after_ms // 1000)))
-    if error.status == 401:
+    if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return Response(json.dumps(document), error.status, headers, "application/problem+json")
+    return Response(json.dumps(document), status, headers, "application/problem+json")
 
 
 def classified(error: Exception) -> RequestError:
@@ -109,6 +111,12 @@ class Problems:
 
 def correlation_id(request: Request) -> str:
     return request.state.correlation_id
+
+
+def correlated(response: Response, correlation_id: str) -> Response:
+    """An answer that does not come through `Problems`, with its id."""
+    response.headers["X-Correlation-Id"] = correlation_id
+    return response
 
 
 def correlation_id_of(scope: Scope) -> str:

@@ -85,9 +85,8 @@ class Publishing:
 
 
 async def _refused(connection: Connection, claims: Claims, topics: list[str]) -> list[str]:
-    document = Jsonb({"tenant": claims.tenant_id, "sub": claims.user_id, "role": claims.role})
     cursor = await connection.execute(
-        "select chatsync.unpublishable_topics(%s, %s)", [document, topics]
+        "select chatsync.unpublishable_topics(%s, %s)", [Jsonb(claims.document()), topics]
     )
     row = await cursor.fetchone()
     return topics if row is None else list(row[0])

@@ -19,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from chatsync.errors import DatabaseUnavailable
 from chatsync.events.feed import TenantFeed
 from chatsync.gateway import auth, tickets
+from chatsync.gateway.company import Company
 from chatsync.gateway.effects import Close, Write
 from chatsync.gateway.http import request as read
 from chatsync.gateway.http import server_sent, topics
@@ -59,8 +60,10 @@ class EventStream:
         shared = self._shared
         claims = await self._caller(request)
         cursor = _cursor(request)
-        wanted = await topics.granted(request, shared.database, claims)
-        return Stream(shared, claims, wanted, cursor)
+        wanted, sight = await topics.granted(request, shared.database, claims)
+        stream = Stream(shared, claims, wanted, cursor)
+        stream.session.sight = sight
+        return stream
 
     async def _caller(self, request: Request) -> Claims:
         ticket = request.query_params.get("ticket")
@@ -89,6 +92,13 @@ class Stream:
         self._wanted = wanted
         self._cursor = cursor
         self._session = Session(uuid.uuid4().hex, shared.limits, now, has_bearer=True)
+        self._company = Company(
+            self._session.session_id,
+            self.wake,
+            presence=shared.presence,
+            typing=shared.typing,
+            audience=shared.audience,
+        )
         self._expires_at = auth.ends_at(claims, now)
         self._retry_ms = RETRY_MS
         self._woken = asyncio.Event()
@@ -101,9 +111,18 @@ class Stream:
     def wake(self) -> None:
         self._woken.set()
 
+    @property
+    def is_stalled(self) -> bool:
+        return self._write_timeout is not None
+
     def drain(self, retry_ms: tuple[int, int]) -> None:
-        self._retry_ms = retry_ms
-        self._session.close(CloseCode.DRAINING, "the server is restarting", retry_ms)
+        self.dismiss(CloseCode.DRAINING, "the server is restarting", retry_ms)
+
+    def dismiss(
+        self, code: CloseCode, reason: str, retry_ms: tuple[int, int] | None = None
+    ) -> None:
+        self._retry_ms = retry_ms or self._retry_ms
+        self._session.close(code, reason, retry_ms)
         self._woken.set()
         if self._write_timeout is not None and not self._write_timeout.expired():
             soon = asyncio.get_running_loop().time() + FAREWELL_SECONDS
@@ -118,6 +137,7 @@ class Stream:
                 await self._open(feed)
                 await self._run(feed, scope, receive, send)
             finally:
+                self._company.leave()
                 shared.feed.detach(feed)
         finally:
             shared.hub.leave(self, self._claims)
@@ -129,6 +149,7 @@ class Stream:
         self._session.opened(
             self._claims, self._wanted, [], start, now, expires_at=self._expires_at
         )
+        self._company.enter(self._claims)
 
     async def _run(self, feed: TenantFeed, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
@@ -163,6 +184,9 @@ class Stream:
         while session.state is not State.CLOSED:
             session.tick(time.monotonic())
             is_behind = session.state is State.OPEN and await self._read_on(feed)
+            # What may not be heard any longer is let go before anybody is heard.
+            self._company.hold(session.topics)
+            session.whisper(self._company.take())
             await self._flush(send)
             session.heartbeat.answer(None, time.monotonic())
             if not is_behind:
@@ -197,7 +221,7 @@ class Stream:
                 case Write(frame):
                     await self._write(send, server_sent.encode(frame))
                 case Close(code):
-                    metrics.SESSIONS_CLOSED.labels(int(code)).inc()
+                    metrics.SESSIONS_CLOSED.labels("server", int(code)).inc()
                     await self._write(send, server_sent.retry(random.randint(*self._retry_ms)))  # noqa: S311
                 case _:
                     raise AssertionError(f"a stream was asked for {effect}")

@@ -5,18 +5,23 @@ from starlette.requests import Request
 from chatsync.database import Database
 from chatsync.errors import Forbidden, Invalid
 from chatsync.gateway import access
+from chatsync.gateway.sight import Sight
 from chatsync.model import Claims, full_topic
 
 MAX_TOPICS = 200
 DEFAULT_TOPICS = "tenant,user"
 
 
-async def granted(request: Request, database: Database, claims: Claims) -> list[str]:
-    """The topics asked for, spelled out. Raises Invalid, Forbidden naming what was refused."""
+async def granted(request: Request, database: Database, claims: Claims) -> tuple[list[str], Sight]:
+    """The topics asked for, spelled out, and what their hearer sees.
+
+    Raises Invalid, Forbidden naming what was refused.
+    """
     named = request.query_params.get("topics", DEFAULT_TOPICS).split(",")
     topics = list(dict.fromkeys(full_topic(topic, claims) for topic in named if topic))
     if not 0 < len(topics) <= MAX_TOPICS or any("\x00" in topic for topic in topics):
         raise Invalid(f"topics: between 1 and {MAX_TOPICS}")
-    if denied := await access.refused_topics(database, claims, topics):
+    judged = await access.judge(database, claims, topics)
+    if denied := judged.denied:
         raise Forbidden(f"not allowed: {', '.join(denied)}", data={"topics": denied})
-    return topics
+    return topics, Sight(is_limited=not judged.sees_all)

@@ -1,0 +1,62 @@
+"""Which conversations a session's user may see, where an operator's rule hides some. No SQL here.
+
+A topic may be granted whose events are of many conversations, as the tenant's is. While everybody
+sees everything nothing is looked at; else each event is given only when all that it is about is
+known to be seen. What is known holds until access changes.
+"""
+
+import json
+from collections.abc import Sequence
+
+from chatsync.database import Database
+from chatsync.gateway import access
+from chatsync.model import Claims, Event
+
+# Conversations and contacts; a busy agent's day has fewer.
+MAX_KNOWN = 10_000
+# Those that say only in their data what they are about.
+_IN_DATA = {"conversation:new": "conversation", "contact:updated": "contact"}
+
+
+class Sight:
+    """What one user sees."""
+
+    __slots__ = ("_known", "is_limited")
+
+    def __init__(self, *, is_limited: bool = False) -> None:
+        self.is_limited = is_limited
+        self._known: dict[str, bool] = {}
+
+    def begin(self, *, is_limited: bool) -> None:
+        """Forget what was known: access may have changed."""
+        self.is_limited = is_limited
+        self._known.clear()
+
+    async def look(self, database: Database, claims: Claims, found: Sequence[Event]) -> None:
+        """Have it known what these events are about. Raises DatabaseUnavailable."""
+        if unknown := self.unknown(found):
+            seen = await access.visible(database, claims, unknown)
+            if len(self._known) + len(unknown) > MAX_KNOWN:
+                self._known.clear()
+            self._known |= {each: each in seen for each in unknown}
+
+    def unknown(self, found: Sequence[Event]) -> list[str]:
+        """What the events are about and nobody has asked for yet."""
+        if not self.is_limited:
+            return []
+        return sorted({each for event in found for each in about(event)} - self._known.keys())
+
+    def visible(self, found: Sequence[Event]) -> Sequence[Event]:
+        """The events that may be given; what is not known is hidden."""
+        if not self.is_limited:
+            return found
+        return [event for event in found if all(map(self._known.get, about(event)))]
+
+
+def about(event: Event) -> set[str]:
+    """The conversations and contacts of an event, as `conversation:1`."""
+    found = {topic for topic in event.topics if topic.startswith("conversation:")}
+    if (name := _IN_DATA.get(event.kind)) is not None:
+        data = json.loads(event.encoded)["data"]
+        found.add(f"{name}:{data[name]['id']}")
+    return found
