@@ -16,7 +16,7 @@ from service.witness import Witness, judge, read_log, seq
 # An answer that takes longer is not waited for: whether it was committed the log tells.
 ANSWER_SECONDS = 4.0
 SETTLE_SECONDS = 30.0
-TRIES = 10
+TRIES = 30
 
 
 @dataclass
