@@ -4,7 +4,8 @@
         [--json FILE]
 
 One gateway process. The clock runs from the first reconnect until every session has every event;
-reads are those of the log by the gateway (chatsync_feed_reads_total). Clients share a process.
+reads are those of the log by the gateway (chatsync_feed_reads_total), processor time is what
+was spent in this time by each program. Clients share a process.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deliveries.stage import SECRET, Stage, opened
-from side_by_side import facts, postgres, processes
+from side_by_side import cpu, facts, postgres, processes
 from side_by_side.processes import BenchmarkError
 from side_by_side.results import Results
 from side_by_side.subscribers import text_frame, upgrade
@@ -110,14 +111,25 @@ async def _resume(stage: Stage, tenants: int, count: int, events: int) -> dict[s
     )
     await asyncio.to_thread(_until_stamped, stage)
     before = await asyncio.to_thread(_reads, stage.port)
+    spent_before = _spent(stage)
     began = time.monotonic()
     await _connect(sessions, events)
     took = time.monotonic() - began
+    spent = _spent(stage)
     after = await asyncio.to_thread(_reads, stage.port)
     for session in sessions:
         session.drop()
     reads = {f"reads_{name}": after[name] - before.get(name, 0) for name in after}
-    return {"seconds": took, "sessions": count, **reads, "reads": sum(reads.values())}
+    costs = {
+        f"{name}_cpu_a_session_ms": (spent[name] - spent_before[name]) * 1000 / count
+        for name in spent
+    }
+    return {"seconds": took, "sessions": count, **costs, **reads, "reads": sum(reads.values())}
+
+
+def _spent(stage: Stage) -> dict[str, float]:
+    """Seconds of processor time so far, by program."""
+    return cpu.seconds(stage.pids) | {"clients": time.process_time()}
 
 
 def _until_stamped(stage: Stage) -> None:

@@ -8,8 +8,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from chatsync.gateway.answers import PAGE_BYTES, PAGE_EVENTS, page
-from chatsync.model import Event
 from conftest import SyncConnection
 from service.harness import Gateway, running_gateway, settings_for, token
 from service.raw_socket import TEXT, RawSocket, frame
@@ -95,14 +93,3 @@ async def test_a_client_that_stalls_is_closed_when_it_does_not_answer(
             while len(gateway.hub):  # noqa: ASYNC110 - a hub says it by nothing else
                 await asyncio.sleep(0.05)
         slow.writer.transport.abort()
-
-
-def _events(count: int, size: int) -> list[Event]:
-    return [Event(number, frozenset(), b"x" * size) for number in range(count)]
-
-
-def test_a_frame_holds_no_more_than_a_page() -> None:
-    assert len(page(_events(PAGE_EVENTS + 1, 1))) == PAGE_EVENTS
-    assert len(page(_events(10, PAGE_BYTES // 4))) == 4
-    assert len(page(_events(3, PAGE_BYTES * 2))) == 1
-    assert len(page(_events(1, PAGE_BYTES * 2))) == 1

@@ -51,6 +51,7 @@ CALLERS = {
     "queue_figures",
     "queue_overview",
     "redrive_one",
+    "refused_topics_of_each",
     "report_gateway",
     "rest_queue",
     "spend_ticket",

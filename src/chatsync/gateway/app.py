@@ -24,7 +24,8 @@ from chatsync.events.feed import Feed
 from chatsync.events.listener import Listener
 from chatsync.events.relay import Relay
 from chatsync.events.stamper import Stamper
-from chatsync.gateway import open_files
+from chatsync.gateway import garbage, open_files
+from chatsync.gateway.access import Access
 from chatsync.gateway.audience import Audience
 from chatsync.gateway.auth import Authenticator
 from chatsync.gateway.census import Census
@@ -88,6 +89,8 @@ def create(
     if settings is None:
         settings = settings_module.load()
         logs.configure(log_format=settings.log_format, log_level=settings.log_level)
+        # This process is the gateway's own.
+        garbage.collect_seldom()
     parts = _assemble(settings)
     authenticator = Authenticator(settings)
     whatsapp = WhatsAppWebhook(settings, parts.database, parts.intake, adopt)
@@ -203,6 +206,7 @@ def _routes(
 ) -> list[Route | WebSocketRoute]:
     shared = Shared(
         parts.database,
+        Access(parts.database),
         parts.feed,
         parts.hub,
         authenticator,
@@ -233,7 +237,7 @@ def _routes(
 
 
 def _event_routes(parts: _Parts, shared: Shared) -> list[Route]:
-    poll = Events(parts.database, shared.authenticator, parts.feed, parts.hub)
+    poll = Events(shared.access, shared.authenticator, parts.feed, parts.hub)
     publishing = Publishing(parts.database, shared.authenticator, parts.stamper)
     ticket = Ticket(parts.database, shared.authenticator)
     stream = Route("/api/events/stream", EventStream(shared).get)

@@ -17,8 +17,8 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from chatsync.errors import DatabaseUnavailable, RateLimited, Unavailable
-from chatsync.gateway import auth, wire
-from chatsync.gateway.answers import PAGE_EVENTS, Answers, Question, page
+from chatsync.gateway import auth, pages, wire
+from chatsync.gateway.answers import Answers, Question
 from chatsync.gateway.effects import Close, Effect, Write
 from chatsync.gateway.fan_out import FanOut
 from chatsync.gateway.hub import Transport
@@ -234,7 +234,8 @@ class Connection(Answers):
                 return None
             if not feed.holds(reading.position):
                 return self.read_page(feed)
-            self.deliver(feed, page(feed.after(reading.position, PAGE_EVENTS)))
+            found = feed.after(reading.position, pages.PAGE_EVENTS)
+            self.deliver(feed, pages.cut(found, pages.SOCKET_BYTES))
             own = FanOut()
             self._add_to(own)
             own.flush()

@@ -6,20 +6,20 @@ import time
 from starlette.requests import Request
 from starlette.responses import Response
 
-from chatsync.database import Database
 from chatsync.errors import ResetRequired
 from chatsync.events.feed import EpochChanged, Feed, TenantFeed, Trimmed
-from chatsync.gateway import access, standing
+from chatsync.gateway import standing
+from chatsync.gateway.access import Access
 from chatsync.gateway.auth import Authenticator
 from chatsync.gateway.http import request as read
 from chatsync.gateway.http import topics
 from chatsync.gateway.http.conversations import json_response
 from chatsync.gateway.hub import Hub
+from chatsync.gateway.pages import PAGE_EVENTS, STREAM_BYTES, cut
 from chatsync.gateway.resume import locate
 from chatsync.model import Claims, Cursor, Event
 
 MAX_WAIT_SECONDS = 25
-MAX_EVENTS = 100
 
 
 class _Waiter:
@@ -35,10 +35,8 @@ class _Waiter:
 class Events:
     """The endpoint /api/events."""
 
-    def __init__(
-        self, database: Database, authenticator: Authenticator, feed: Feed, hub: Hub
-    ) -> None:
-        self._database = database
+    def __init__(self, access: Access, authenticator: Authenticator, feed: Feed, hub: Hub) -> None:
+        self._access = access
         self._authenticator = authenticator
         self._feed = feed
         self._hub = hub
@@ -49,7 +47,7 @@ class Events:
         wait = read.integer(
             request, "wait", default=MAX_WAIT_SECONDS, least=0, most=MAX_WAIT_SECONDS
         )
-        wanted = frozenset(await topics.granted(request, self._database, claims))
+        wanted = frozenset(await topics.granted(request, self._access, claims))
         tenant = await self._feed.attach(claims.tenant_id)
         try:
             if cursor is None:
@@ -94,19 +92,20 @@ class Events:
         position = start.position
         while position < tenant.head:
             try:
-                page = await self._feed.page(tenant, position, MAX_EVENTS)
+                found = await self._feed.page(tenant, position, PAGE_EVENTS)
             except (Trimmed, EpochChanged) as error:
                 reason = "trimmed" if isinstance(error, Trimmed) else "epoch"
                 raise ResetRequired("take a snapshot", data={"reason": reason}) from error
+            page = cut(found, STREAM_BYTES)
             if not page:
                 break
             if any(standing.says_so(event, claims) for event in page) and (
-                await access.refused_topics(self._database, claims, sorted(wanted))
+                await self._access.refused_topics(claims, sorted(wanted))
             ):
                 raise ResetRequired("topics were taken away", data={"reason": "access"})
             position = page[-1].seq
-            if found := [event for event in page if not wanted.isdisjoint(event.topics)]:
-                return Cursor(start.epoch, position), found
+            if mine := [event for event in page if not wanted.isdisjoint(event.topics)]:
+                return Cursor(start.epoch, position), mine
         return Cursor(start.epoch, position), []
 
 

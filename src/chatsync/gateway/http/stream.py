@@ -25,7 +25,7 @@ from chatsync.gateway.http import server_sent, topics
 from chatsync.gateway.http_head import cut
 from chatsync.gateway.hub import Transport
 from chatsync.gateway.outgoing import State
-from chatsync.gateway.pages import deliver_page
+from chatsync.gateway.pages import deliver_next
 from chatsync.gateway.resume import locate
 from chatsync.gateway.session import Session
 from chatsync.gateway.shared import Shared
@@ -59,7 +59,7 @@ class EventStream:
         shared = self._shared
         claims = await self._caller(request)
         cursor = _cursor(request)
-        wanted = await topics.granted(request, shared.database, claims)
+        wanted = await topics.granted(request, shared.access, claims)
         return Stream(shared, claims, wanted, cursor)
 
     async def _caller(self, request: Request) -> Claims:
@@ -185,7 +185,7 @@ class Stream:
     async def _read_on(self, feed: TenantFeed) -> bool:
         """Whether there may be more to read."""
         try:
-            return await deliver_page(self._shared.feed, feed, self._session, self._shared.database)
+            return await deliver_next(self._shared.feed, feed, self._session, self._shared.access)
         except DatabaseUnavailable:
             # The feed polls on; a session that lags reads on when the database is back.
             await asyncio.sleep(RETRY_SECONDS)

@@ -2,21 +2,20 @@
 
 from starlette.requests import Request
 
-from chatsync.database import Database
 from chatsync.errors import Forbidden, Invalid
-from chatsync.gateway import access
+from chatsync.gateway.access import Access
 from chatsync.model import Claims, full_topic
 
 MAX_TOPICS = 200
 DEFAULT_TOPICS = "tenant,user"
 
 
-async def granted(request: Request, database: Database, claims: Claims) -> list[str]:
+async def granted(request: Request, access: Access, claims: Claims) -> list[str]:
     """The topics asked for, spelled out. Raises Invalid, Forbidden naming what was refused."""
     named = request.query_params.get("topics", DEFAULT_TOPICS).split(",")
     topics = list(dict.fromkeys(full_topic(topic, claims) for topic in named if topic))
     if not 0 < len(topics) <= MAX_TOPICS or any("\x00" in topic for topic in topics):
         raise Invalid(f"topics: between 1 and {MAX_TOPICS}")
-    if denied := await access.refused_topics(database, claims, topics):
+    if denied := await access.refused_topics(claims, topics):
         raise Forbidden(f"not allowed: {', '.join(denied)}", data={"topics": denied})
     return topics
