@@ -1,6 +1,7 @@
 """Who may hear what: the rule as it comes, replaced by an operator, and that it changed."""
 
 import json
+from collections.abc import Mapping
 
 import pytest
 from psycopg.types.json import Jsonb
@@ -40,7 +41,7 @@ def test_an_agent_hears_the_own_tenant_user_presence_and_conversations(
     assert refused(gateway) == []
 
 
-def refused_of_each(gateway: SyncConnection, *questions: dict[str, object]) -> list[list[str]]:
+def refused_of_each(gateway: SyncConnection, *questions: Mapping[str, object]) -> list[list[str]]:
     rows = gateway.execute("select chatsync.refused_topics_of_each(%s)", [Jsonb(list(questions))])
     return [row[0] for row in rows.fetchall()]  # type: ignore[misc]
 

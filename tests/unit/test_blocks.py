@@ -14,11 +14,11 @@ class Log:
     def __init__(self, head: int) -> None:
         self.head = head
         self.trimmed_to = 0
-        self.reads: list[tuple[str, str, int]] = []
+        self.reads: list[Key] = []
         self.is_away = False
 
     async def read(self, key: Key) -> list[Event]:
-        self.reads.append(tuple(key))
+        self.reads.append(key)
         await asyncio.sleep(0)
         if self.is_away:
             raise LookupError

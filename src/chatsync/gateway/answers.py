@@ -112,9 +112,9 @@ class Answers(Member):
         try:
             claims = await shared.authenticator.claims(question.token or self._bearer or "")
             wanted = full_topics(question.topics, claims)
+            feed = self._feed = await shared.feed.attach(claims.tenant_id)
+            asked_at = feed.cursor
             denied = await shared.access.refused_topics(claims, wanted)
-            feed = await shared.feed.attach(claims.tenant_id)
-            self._feed = feed
             shared.hub.join(self, claims)
             self._claims = claims
             shared.hub.know(self._address)
@@ -133,6 +133,8 @@ class Answers(Member):
             metrics.RESUMES.labels(start.reason or "recovered", start.source).inc()
             now = time.monotonic()
             session.opened(claims, wanted, denied, start, now, expires_at=auth.ends_at(claims, now))
+            # What is passed over may hold a change that the answer does not know.
+            session.is_in_doubt = start.reason is not None and feed.cursor != asked_at
             self._company.enter(claims)
         self._bearer = None
 

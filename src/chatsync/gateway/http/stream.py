@@ -129,6 +129,8 @@ class Stream:
         self._session.opened(
             self._claims, self._wanted, [], start, now, expires_at=self._expires_at
         )
+        # What was passed over may hold a change of access that was not asked about.
+        self._session.is_in_doubt = start.reason is not None
 
     async def _run(self, feed: TenantFeed, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
