@@ -1,7 +1,7 @@
 """Sessions that are dropped at once, miss some events each, and resume: how long, and what is read.
 
-    scripts/bench resume [--runs N] [--sessions N] [--events N] [--tenants 1,10,100] [--quick]
-        [--json FILE]
+    scripts/bench resume [--runs N] [--sessions N] [--events N] [--tenants 1,10,100] [--devices]
+        [--quick] [--json FILE]
 
 One gateway process. The clock runs from the first reconnect until every session has every event;
 reads are those of the log by the gateway (chatsync_feed_reads_total), processor time is what
@@ -43,6 +43,7 @@ class Session:
 
     port: int
     token: str
+    device: str | None
     cursor: str = ""
     writer: asyncio.StreamWriter | None = None
 
@@ -52,7 +53,8 @@ class Session:
         self.writer.write(upgrade("/ws", f"Authorization: Bearer {self.token}"))
         await reader.readuntil(b"\r\n\r\n")
         cursor = f',"cursor":"{self.cursor}"' if self.cursor else ""
-        self.writer.write(text_frame(f'{{"type":"connect"{cursor}}}'))
+        device = f',"device":"{self.device}"' if self.device else ""
+        self.writer.write(text_frame(f'{{"type":"connect"{cursor}{device}}}'))
         data = b""
         while b'"connected"' not in data or data.count(_SEQ) < events:
             more = await reader.read(65_536)
@@ -84,7 +86,7 @@ def main() -> None:
                     Path(folder), stack, CHATSYNC_UNAUTHENTICATED_PER_ADDRESS=str(options.sessions)
                 )
                 results.facts["server"] = postgres.facts(stage.database)
-                result = asyncio.run(_resume(stage, tenants, options.sessions, options.events))
+                result = asyncio.run(_resume(stage, tenants, options))
             side = f"{tenants} tenant{'s' if tenants > 1 else ''}"
             results.add("resume", side, result)
             _say(f"run {run}, {side}: {words(result)}")
@@ -93,11 +95,16 @@ def main() -> None:
     print(report(results, TITLES))
 
 
-async def _resume(stage: Stage, tenants: int, count: int, events: int) -> dict[str, float]:
+async def _resume(stage: Stage, tenants: int, options: argparse.Namespace) -> dict[str, float]:
+    count, events = options.sessions, options.events
     for number in range(1, tenants + 1):
         stage.database.execute("select chatsync.create_tenant(%s)", [f"t{number}"])
     sessions = [
-        Session(stage.port, _token(f"t{number % tenants + 1}", f"u{number // tenants // 20}"))
+        Session(
+            stage.port,
+            _token(f"t{number % tenants + 1}", f"u{number // tenants // 20}"),
+            f"d{number}" if options.devices else None,
+        )
         for number in range(count)
     ]
     await _connect(sessions, 0)
@@ -169,6 +176,7 @@ def _options() -> argparse.Namespace:
     add("--sessions", type=int, default=5000, help="how many are dropped (5000)")
     add("--events", type=int, default=100, help="how many each misses (100)")
     add("--tenants", type=_numbers, default=[1, 10, 100], help="of how many tenants (1,10,100)")
+    add("--devices", action="store_true", help="each has a device that keeps its receipt")
     add("--quick", action="store_true", help="see that all works, in sizes too small to compare")
     add("--json", type=Path, metavar="FILE", help="write each run and the medians, too")
     options = parser.parse_args()
