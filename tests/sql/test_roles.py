@@ -77,6 +77,7 @@ DEFINER_FUNCTIONS = {
     "spend_ticket",
     "stamp",
     "take_device",
+    "take_devices",
     "timeline",
     "trim_streams",
     "write_receipts",

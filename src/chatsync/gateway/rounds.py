@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
+import psycopg
+
 Question = TypeVar("Question", bound=Hashable)
 Answer = TypeVar("Answer")
 
@@ -22,7 +24,7 @@ GAP_SECONDS = 0.02
 class Rounds(Generic[Question, Answer]):
     """`answer` is given questions, each once, and answers the first few of them: one at least.
 
-    A question that comes alone is asked at once. What `answer` raises, all of a round get.
+    A question that comes alone is asked at once. DatabaseUnavailable is for all of a round.
     """
 
     def __init__(self, answer: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]]) -> None:
@@ -32,7 +34,10 @@ class Rounds(Generic[Question, Answer]):
         self._next_at = 0.0
 
     async def ask(self, question: Question) -> Answer:
-        """The answer to a question; equal ones of a round share it."""
+        """The answer to a question; equal ones of a round share it.
+
+        Raises what `answer` raises for this question alone.
+        """
         coming = self._next
         if coming is None or len(coming.questions) >= MAX_QUESTIONS:
             coming = self._next = _Round()
@@ -41,7 +46,11 @@ class Rounds(Generic[Question, Answer]):
             coming.task.add_done_callback(_heard)
         coming.questions[question] = None
         assert coming.task is not None
-        return (await asyncio.shield(coming.task))[question]
+        try:
+            return (await asyncio.shield(coming.task))[question]
+        except psycopg.Error:
+            # What fails for somebody else is nothing to this one.
+            return (await self._answer([question]))[0]
 
     async def _hold(self, coming: "_Round[Question, Answer]") -> dict[Question, Answer]:
         answers: dict[Question, Answer] = {}
