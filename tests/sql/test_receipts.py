@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from conftest import Connections, SyncConnection
 from sql.log_calls import publish, stamp
 from sql.queue_calls import value
-from sql.receipt_calls import TOPICS, epoch_of, position, receipt, take, write
+from sql.receipt_calls import TOPICS, epoch_of, position, receipt, take, take_all, write
 from sql.stepping import Stepper
 
 
