@@ -1,10 +1,11 @@
 """Sessions that are dropped at once, miss some events each, and resume: how long, and what is read.
 
-    scripts/bench resume [--runs N] [--sessions N] [--events N] [--tenants 1,10,100] [--quick]
-        [--json FILE]
+    scripts/bench resume [--runs N] [--sessions N] [--events N] [--tenants 1,10,100] [--devices]
+        [--quick] [--json FILE]
 
 One gateway process. The clock runs from the first reconnect until every session has every event;
-reads are those of the log by the gateway (chatsync_feed_reads_total). Clients share a process.
+reads are those of the log by the gateway (chatsync_feed_reads_total), processor time is what
+was spent in this time by each program. Clients share a process.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deliveries.stage import SECRET, Stage, opened
-from side_by_side import facts, postgres, processes
+from side_by_side import cpu, facts, postgres, processes
 from side_by_side.processes import BenchmarkError
 from side_by_side.results import Results
 from side_by_side.subscribers import text_frame, upgrade
@@ -42,6 +43,7 @@ class Session:
 
     port: int
     token: str
+    device: str | None
     cursor: str = ""
     writer: asyncio.StreamWriter | None = None
 
@@ -51,7 +53,8 @@ class Session:
         self.writer.write(upgrade("/ws", f"Authorization: Bearer {self.token}"))
         await reader.readuntil(b"\r\n\r\n")
         cursor = f',"cursor":"{self.cursor}"' if self.cursor else ""
-        self.writer.write(text_frame(f'{{"type":"connect"{cursor}}}'))
+        device = f',"device":"{self.device}"' if self.device else ""
+        self.writer.write(text_frame(f'{{"type":"connect"{cursor}{device}}}'))
         data = b""
         while b'"connected"' not in data or data.count(_SEQ) < events:
             more = await reader.read(65_536)
@@ -83,7 +86,7 @@ def main() -> None:
                     Path(folder), stack, CHATSYNC_UNAUTHENTICATED_PER_ADDRESS=str(options.sessions)
                 )
                 results.facts["server"] = postgres.facts(stage.database)
-                result = asyncio.run(_resume(stage, tenants, options.sessions, options.events))
+                result = asyncio.run(_resume(stage, tenants, options))
             side = f"{tenants} tenant{'s' if tenants > 1 else ''}"
             results.add("resume", side, result)
             _say(f"run {run}, {side}: {words(result)}")
@@ -92,11 +95,16 @@ def main() -> None:
     print(report(results, TITLES))
 
 
-async def _resume(stage: Stage, tenants: int, count: int, events: int) -> dict[str, float]:
+async def _resume(stage: Stage, tenants: int, options: argparse.Namespace) -> dict[str, float]:
+    count, events = options.sessions, options.events
     for number in range(1, tenants + 1):
         stage.database.execute("select chatsync.create_tenant(%s)", [f"t{number}"])
     sessions = [
-        Session(stage.port, _token(f"t{number % tenants + 1}", f"u{number // tenants // 20}"))
+        Session(
+            stage.port,
+            _token(f"t{number % tenants + 1}", f"u{number // tenants // 20}"),
+            f"d{number}" if options.devices else None,
+        )
         for number in range(count)
     ]
     await _connect(sessions, 0)
@@ -110,14 +118,25 @@ async def _resume(stage: Stage, tenants: int, count: int, events: int) -> dict[s
     )
     await asyncio.to_thread(_until_stamped, stage)
     before = await asyncio.to_thread(_reads, stage.port)
+    spent_before = _spent(stage)
     began = time.monotonic()
     await _connect(sessions, events)
     took = time.monotonic() - began
+    spent = _spent(stage)
     after = await asyncio.to_thread(_reads, stage.port)
     for session in sessions:
         session.drop()
     reads = {f"reads_{name}": after[name] - before.get(name, 0) for name in after}
-    return {"seconds": took, "sessions": count, **reads, "reads": sum(reads.values())}
+    costs = {
+        f"{name}_cpu_a_session_ms": (spent[name] - spent_before[name]) * 1000 / count
+        for name in spent
+    }
+    return {"seconds": took, "sessions": count, **costs, **reads, "reads": sum(reads.values())}
+
+
+def _spent(stage: Stage) -> dict[str, float]:
+    """Seconds of processor time so far, by program."""
+    return cpu.seconds(stage.pids) | {"clients": time.process_time()}
 
 
 def _until_stamped(stage: Stage) -> None:
@@ -157,6 +176,7 @@ def _options() -> argparse.Namespace:
     add("--sessions", type=int, default=5000, help="how many are dropped (5000)")
     add("--events", type=int, default=100, help="how many each misses (100)")
     add("--tenants", type=_numbers, default=[1, 10, 100], help="of how many tenants (1,10,100)")
+    add("--devices", action="store_true", help="each has a device that keeps its receipt")
     add("--quick", action="store_true", help="see that all works, in sizes too small to compare")
     add("--json", type=Path, metavar="FILE", help="write each run and the medians, too")
     options = parser.parse_args()

@@ -32,8 +32,12 @@ Write = Callable[[psycopg.AsyncConnection, int], Awaitable[object]]
 class Stage:
     """Measures one side at a time."""
 
-    def __init__(self, url: str, port: int, token: str, stack: ExitStack) -> None:
+    def __init__(
+        self, url: str, port: int, token: str, pids: Mapping[str, int], stack: ExitStack
+    ) -> None:
         self.url, self.port, self._token = url, port, token
+        # Of the programs that work for it, by name.
+        self.pids = pids
         self.database = postgres.connected(url, stack)
         self.database.execute("set role chatsync_owner")
         self._next = 1
@@ -179,7 +183,8 @@ def opened(folder: Path, stack: ExitStack, **settings: str) -> Stage:
     gateway = processes.start("serve", [*command, "serve"], folder, environment)
     stack.callback(gateway.stop)
     gateway.await_that(lambda: _is_ready(port))
-    return Stage(server.url, port, token, stack)
+    pids = {"gateway": gateway.pid, "postgres": server.pid}
+    return Stage(server.url, port, token, pids, stack)
 
 
 def _is_ready(port: int) -> bool:

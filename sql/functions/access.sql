@@ -83,6 +83,28 @@ as $$
   end
 $$;
 
+-- Called by gateways for many sessions at once: refused_topics() of each {tenant, sub, role, topics}, in
+-- their order. Each is asked with its own tenant in sight alone, and of a state that is no older than
+-- this call. When that takes long it answers the first few, one at least.
+create or replace function chatsync.refused_topics_of_each(p_questions jsonb) returns setof text[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_question jsonb;
+  v_until timestamptz := clock_timestamp() + interval '250 ms';
+begin
+  for v_question in select q.question from jsonb_array_elements(p_questions) as q (question)
+  loop
+    perform set_config('chatsync.tenants', v_question ->> 'tenant', true);
+    return next chatsync.refused_topics(
+      v_question - 'topics',
+      array(select t.topic from jsonb_array_elements_text(v_question -> 'topics') as t (topic)));
+    exit when clock_timestamp() > v_until;
+  end loop;
+end
+$$;
+
 -- Called by an operator, in the transaction that changes what a user may hear: their sessions are
 -- judged anew before they are given anything that is committed after it.
 create or replace function chatsync.access_changed(p_tenant_id text, p_user_id text) returns void
@@ -101,4 +123,5 @@ grant execute on function
   chatsync.visible(jsonb, text[]),
   chatsync.can_subscribe(jsonb, text[])
 to chatsync_gateway, chatsync_worker;
+grant execute on function chatsync.refused_topics_of_each(jsonb) to chatsync_gateway;
 grant execute on function chatsync.access_changed(text, text) to chatsync_operator, chatsync_worker;

@@ -1,52 +1,110 @@
 -- Receipts: how far each device acknowledged, and which session has the device now.
 
--- Called by a gateway when a session connects with a device: the session has it from now on. Returns
--- its position, nulls where it has none or was last seen before p_days, and the session that is taken
--- over, if one is open. A user keeps the 100 devices that were seen last.
-create or replace function chatsync.take_device(
-  p_tenant_id text, p_user_id text, p_device text, p_session_id text, p_days integer,
-  out epoch text, out seq bigint, out topics text[], out taken_from text)
+-- Called by a gateway when sessions connect with devices, {tenant, user, device, session} each: they
+-- have them from now on. Returns, in an order of its own, the position of each, nulls where it has none
+-- or was last seen before p_days, and the session that is taken over, if one is open. A user keeps the
+-- 100 devices that were seen last. Locks receipts in the order of their key.
+create or replace function chatsync.take_devices(p_taken jsonb, p_days integer)
+returns table (session text, epoch text, seq bigint, topics text[], taken_from text)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
+#variable_conflict use_column
 declare
+  v_taken record;
   v_receipt chatsync.receipts;
+  v_is_new boolean;
+  v_has_new boolean := false;
 begin
+  for v_taken in
+    select t.tenant, t."user", t.device, t.session
+    from rows from (
+      jsonb_to_recordset(p_taken) as (tenant text, "user" text, device text, session text)
+    ) with ordinality as t (tenant, "user", device, session, position)
+    order by t.tenant, t."user", t.device, t.position
   loop
-    insert into chatsync.receipts (tenant_id, user_id, device, session_id)
-    values (p_tenant_id, p_user_id, p_device, p_session_id)
-    on conflict on constraint device_has_one_receipt do nothing;
-    if found then
-      delete from chatsync.receipts r
-      where r.tenant_id = p_tenant_id and r.user_id = p_user_id and r.device in (
-        select o.device
-        from chatsync.receipts o
-        where o.tenant_id = p_tenant_id and o.user_id = p_user_id and o.device <> p_device
-        order by o.seen_at desc, o.device
-        offset 99
-        for update skip locked);
-      return;
+    session := v_taken.session;
+    epoch := null;
+    seq := null;
+    topics := null;
+    taken_from := null;
+    loop
+      insert into chatsync.receipts (tenant_id, user_id, device, session_id)
+      values (v_taken.tenant, v_taken."user", v_taken.device, v_taken.session)
+      on conflict on constraint device_has_one_receipt do nothing;
+      v_is_new := found;
+      exit when v_is_new;
+      select * into v_receipt
+      from chatsync.receipts r
+      where r.tenant_id = v_taken.tenant and r.user_id = v_taken."user" and r.device = v_taken.device
+      for no key update;
+      -- Forgotten between the two statements: once more.
+      exit when found;
+    end loop;
+    if v_is_new then
+      v_has_new := true;
+    else
+      if v_receipt.seen_at >= chatsync.now() - make_interval(days => p_days) then
+        epoch := v_receipt.epoch;
+        seq := v_receipt.seq;
+        topics := v_receipt.topics;
+      end if;
+      if v_receipt.is_open then
+        taken_from := v_receipt.session_id;
+      end if;
+      update chatsync.receipts r
+      set session_id = v_taken.session, is_open = true, seen_at = chatsync.now(),
+        epoch = take_devices.epoch, seq = take_devices.seq, topics = take_devices.topics
+      where r.tenant_id = v_taken.tenant and r.user_id = v_taken."user"
+        and r.device = v_taken.device;
     end if;
-    select * into v_receipt
-    from chatsync.receipts r
-    where r.tenant_id = p_tenant_id and r.user_id = p_user_id and r.device = p_device
-    for no key update;
-    -- Forgotten between the two statements: once more.
-    exit when found;
+    return next;
   end loop;
-  if v_receipt.seen_at >= chatsync.now() - make_interval(days => p_days) then
-    epoch := v_receipt.epoch;
-    seq := v_receipt.seq;
-    topics := v_receipt.topics;
+  if v_has_new then
+    perform chatsync.forget_surplus_devices(p_taken);
   end if;
-  if v_receipt.is_open then
-    taken_from := v_receipt.session_id;
-  end if;
-  update chatsync.receipts r
-  set session_id = p_session_id, is_open = true, seen_at = chatsync.now(),
-    epoch = take_device.epoch, seq = take_device.seq, topics = take_device.topics
-  where r.tenant_id = p_tenant_id and r.user_id = p_user_id and r.device = p_device;
 end
+$$;
+
+-- Called by take_devices(), last, since it locks in no order: forgets what is too much of the users
+-- that came with a device, but for the devices that they came with. Waits for nobody.
+create or replace function chatsync.forget_surplus_devices(p_taken jsonb) returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  with taken as (
+    select t.tenant, t."user", count(distinct t.device) as devices
+    from jsonb_to_recordset(p_taken) as t (tenant text, "user" text, device text)
+    group by t.tenant, t."user"
+  )
+  delete from chatsync.receipts r
+  where (r.tenant_id, r.user_id, r.device) in (
+    select s.tenant_id, s.user_id, s.device
+    from taken t
+    cross join lateral (
+      select o.tenant_id, o.user_id, o.device
+      from chatsync.receipts o
+      where o.tenant_id = t.tenant and o.user_id = t."user"
+        and not exists (
+          select from jsonb_to_recordset(p_taken) as g (tenant text, "user" text, device text)
+          where g.tenant = o.tenant_id and g."user" = o.user_id and g.device = o.device)
+      order by o.seen_at desc, o.device
+      offset greatest(0, 100 - t.devices)
+      for update skip locked) as s)
+$$;
+
+-- Called by gateways of an earlier version: take_devices() for one.
+create or replace function chatsync.take_device(
+  p_tenant_id text, p_user_id text, p_device text, p_session_id text, p_days integer,
+  out epoch text, out seq bigint, out topics text[], out taken_from text)
+language sql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select t.epoch, t.seq, t.topics, t.taken_from
+  from chatsync.take_devices(
+    jsonb_build_array(jsonb_build_object(
+      'tenant', p_tenant_id, 'user', p_user_id, 'device', p_device, 'session', p_session_id)),
+    p_days) as t
 $$;
 
 -- Which of the sessions, {tenant, user, device, session} each, no longer have their device. Called by
@@ -167,6 +225,7 @@ $$;
 
 grant execute on function
   chatsync.take_device(text, text, text, text, integer),
+  chatsync.take_devices(jsonb, integer),
   chatsync.lost_devices(jsonb),
   chatsync.write_receipts(jsonb)
 to chatsync_gateway, chatsync_worker;

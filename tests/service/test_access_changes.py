@@ -3,7 +3,7 @@
 import asyncio
 
 from conftest import SyncConnection
-from service.following import hear, numbers, say
+from service.following import hear, numbers, say, until
 from service.harness import Gateway, running_gateway, settings_for, token
 from service.payloads import delivery, said
 
@@ -126,3 +126,51 @@ async def test_a_long_poll_ends_when_access_is_taken_away(
     # The poll may have been judged after the change.
     assert answer.status_code in (410, 403)
     assert answer.json()["code"] in ("reset", "forbidden")
+
+
+# Answers what was true before it waits, as a rule that takes long does.
+SLOW_RULE = """
+create or replace function chatsync.can_subscribe(p_claims jsonb, p_topics text[]) returns boolean
+language plpgsql volatile as $$
+begin
+  if p_claims ->> 'sub' = 'u1' then
+    perform pg_advisory_xact_lock_shared(77);
+  end if;
+  return true;
+end
+$$"""
+
+
+async def test_a_change_while_a_session_begins_is_noticed(
+    gateway: Gateway, owner: SyncConnection
+) -> None:
+    topic = await conversation(gateway)
+    owner.execute(SLOW_RULE)
+    owner.execute("select pg_advisory_lock(77)")
+    async with gateway.session(jwt=token("u2")) as neighbour, gateway.raw() as agent:
+        await agent.send(type="connect", token=token(), topics=["tenant", topic])
+        waiting = "select exists (select from pg_locks where objid = 77 and not granted)"
+        await until(lambda: (owner.execute(waiting).fetchone() or [False])[0])
+        with owner.transaction():
+            owner.execute(RULE + NO_CONVERSATION)
+            owner.execute("select chatsync.access_changed('t1', 'u1')")
+            say(owner, 1)
+        await hear(neighbour, 1)
+        owner.execute("select pg_advisory_unlock(77)")
+        assert topic in (await agent.next("connected"))["topics"]
+        reset = await agent.next("reset")
+        assert (reset["reason"], reset["topics"]) == ("access", [topic])
+
+
+async def test_of_many_who_ask_at_once_one_that_fails_harms_no_other(
+    gateway: Gateway, owner: SyncConnection
+) -> None:
+    owner.execute(f"{RULE}1 / (case p_claims ->> 'sub' when 'u1' then 0 else 1 end) = 1")
+
+    async def opens(user: str) -> bool:
+        async with gateway.raw() as agent:
+            await agent.send(type="connect", token=token(user))
+            return (await agent.next("connected", "closing"))["type"] == "connected"
+
+    users = [f"u{number % 5}" for number in range(30)]
+    assert await asyncio.gather(*map(opens, users)) == [user != "u1" for user in users]

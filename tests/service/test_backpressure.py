@@ -5,8 +5,6 @@ import json
 
 import pytest
 
-from chatsync.gateway.answers import PAGE_BYTES, PAGE_EVENTS, page
-from chatsync.model import Event
 from conftest import SyncConnection
 from service.harness import Gateway, running_gateway, settings_for
 from service.raw_socket import TEXT, frame
@@ -98,14 +96,3 @@ async def test_nothing_is_sent_again_while_what_was_sent_has_not_left(
             assert events["events"][0]["data"]["n"] == seen + 1
             seen, last = events["events"][-1]["data"]["n"], events["to"]
         slow.writer.transport.abort()
-
-
-def _events(count: int, size: int) -> list[Event]:
-    return [Event(number, frozenset(), b"x" * size) for number in range(count)]
-
-
-def test_a_frame_holds_no_more_than_a_page() -> None:
-    assert len(page(_events(PAGE_EVENTS + 1, 1))) == PAGE_EVENTS
-    assert len(page(_events(10, PAGE_BYTES // 4))) == 4
-    assert len(page(_events(3, PAGE_BYTES * 2))) == 1
-    assert len(page(_events(1, PAGE_BYTES * 2))) == 1

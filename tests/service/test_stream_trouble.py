@@ -14,7 +14,7 @@ import pytest
 
 from chatsync.dev.embedded import EmbeddedPostgres
 from chatsync.gateway.http import stream as streaming
-from chatsync.gateway.pages import PAGE_BYTES
+from chatsync.gateway.pages import STREAM_BYTES
 from chatsync.migrate import migrate
 from conftest import SyncConnection
 from service.harness import (
@@ -105,7 +105,7 @@ async def test_a_client_that_never_reads_costs_no_more_than_a_page(
             assert len(await listener.events(50)) == 50
             await until(lambda: transport.get_write_buffer_size() > HIGH_WATER_BYTES, "the stall")
             held = transport.get_write_buffer_size()
-            assert held < HIGH_WATER_BYTES + PAGE_BYTES + 2 * EVENT_BYTES
+            assert held < HIGH_WATER_BYTES + STREAM_BYTES + 2 * EVENT_BYTES
             for _ in range(3):
                 publish_much(owner, 100)
                 assert len(await listener.events(100)) == 100

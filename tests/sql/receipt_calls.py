@@ -22,6 +22,12 @@ def take(
     return row
 
 
+def take_all(gateway: SyncConnection, *taken: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """By session: (epoch, seq, topics, taken from)"""
+    rows = gateway.execute("select * from chatsync.take_devices(%s, 7)", [Jsonb(list(taken))])
+    return {str(row[0]): row[1:] for row in rows.fetchall()}
+
+
 def receipt(
     session: str,
     seq: int | None = None,

@@ -1,6 +1,7 @@
 """Who may hear what: the rule as it comes, replaced by an operator, and that it changed."""
 
 import json
+from collections.abc import Mapping
 
 import pytest
 from psycopg.types.json import Jsonb
@@ -53,6 +54,53 @@ def test_only_the_rule_as_it_comes_is_known_to_show_everything(
         assert value(gateway, asked) is False
     owner.execute("drop function chatsync.can_access_conversation(jsonb, bigint)")
     assert value(gateway, asked) is False
+
+
+def refused_of_each(gateway: SyncConnection, *questions: Mapping[str, object]) -> list[list[str]]:
+    rows = gateway.execute("select chatsync.refused_topics_of_each(%s)", [Jsonb(list(questions))])
+    return [row[0] for row in rows.fetchall()]  # type: ignore[misc]
+
+
+def asks(topic: str, tenant: str = "t1", user: str = "u1") -> dict[str, object]:
+    return {"tenant": tenant, "sub": user, "role": "agent", "topics": ["tenant:t1", topic]}
+
+
+def test_many_are_answered_in_order_each_as_if_it_were_alone(gateway: SyncConnection) -> None:
+    questions = [asks("user:u1"), asks("user:u2"), asks("user:u2", user="u2"), asks("x", "t2")]
+    assert refused_of_each(gateway, *questions) == [[], ["user:u2"], [], ["tenant:t1", "x"]]
+    assert refused_of_each(gateway) == []
+    nothing = {"tenant": "t1", "sub": "u1", "role": "agent", "topics": []}
+    assert refused_of_each(gateway, nothing) == [[]]
+
+
+def test_an_operators_rule_sees_one_tenant_for_each_of_many(
+    connections: Connections, tenant: str, worker: SyncConnection, owner: SyncConnection
+) -> None:
+    worker.execute("select chatsync.create_tenant('t2')")
+    owner.execute(
+        "create or replace function chatsync.can_subscribe(p_claims jsonb, p_topics text[])"
+        " returns boolean language sql stable"
+        " return (select array_agg(tenant_id order by tenant_id) from chatsync.tenants) = p_topics"
+    )
+    gateway = connections.open("chatsync_gateway")
+    seen = [
+        {"tenant": tenant, "sub": "u1", "role": "agent", "topics": [topic]}
+        for tenant in ("t1", "t2", "t1")
+        for topic in ("t1", "t2")
+    ]
+    assert refused_of_each(gateway, *seen) == [[], ["t2"], ["t1"], [], [], ["t2"]]
+
+
+def test_of_many_that_take_long_the_first_are_answered(
+    gateway: SyncConnection, owner: SyncConnection
+) -> None:
+    owner.execute(
+        "create or replace function chatsync.can_subscribe(p_claims jsonb, p_topics text[])"
+        " returns boolean language sql volatile"
+        " return (select true from pg_sleep(case when 'slow' = any (p_topics) then 0.3 end))"
+    )
+    assert refused_of_each(gateway, asks("slow"), asks("x"), asks("y")) == [[]]
+    assert refused_of_each(gateway, asks("x"), asks("slow"), asks("y")) == [[], []]
 
 
 def test_an_operators_rule_holds_for_topics_and_for_conversations(

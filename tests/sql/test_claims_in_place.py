@@ -8,7 +8,7 @@ from sql.queue_calls import claim, enqueue, register, value
 pytestmark = pytest.mark.usefixtures("tenant")
 
 
-def rewritten(connection: SyncConnection) -> tuple[int, int]:
+def rewritten(connection: SyncConnection) -> tuple[object, ...]:
     """The messages that the session has updated so far, and those of them in their place."""
     row = connection.execute(
         "select pg_stat_get_xact_tuples_updated('chatsync.message_queue'::regclass),"

@@ -4,7 +4,8 @@ import psycopg
 import pytest
 
 from conftest import Connections, SyncConnection
-from sql.rights import FUNCTIONS, READABLE, READABLE_IN_PART, WRITABLE
+from sql.rights import FUNCTIONS
+from sql.table_rights import READABLE, READABLE_IN_PART, WRITABLE
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from conftest import Connections, SyncConnection
 from sql.log_calls import publish, stamp
 from sql.queue_calls import value
-from sql.receipt_calls import TOPICS, epoch_of, position, receipt, take, write
+from sql.receipt_calls import TOPICS, epoch_of, position, receipt, take, take_all, write
 from sql.stepping import Stepper
 
 
@@ -122,6 +122,62 @@ def test_a_user_keeps_a_hundred_devices_and_nobody_elses_go(
     )
     assert kept == [f"d{number}" for number in range(5, 105)]
     assert value(owner, "select count(*) from chatsync.receipts where user_id = 'u2'") == 1
+
+
+def test_many_are_taken_at_once_each_as_if_it_were_alone(
+    gateway: SyncConnection, owner: SyncConnection, epoch: str
+) -> None:
+    for device in ("b", "c"):
+        take(gateway, f"old {device}", device)
+    write(gateway, receipt("old b", 5, device="b", epoch=epoch))
+    write(gateway, receipt("old c", 6, device="c", epoch=epoch, is_open=False))
+    taken = take_all(
+        gateway,
+        receipt("s1", device="c"),
+        receipt("s2", device="a"),
+        receipt("s3", device="b"),
+        receipt("s4", device="b"),
+        receipt("s5", device="b", user="u2"),
+    )
+    assert taken == {
+        "s1": (epoch, 6, list(TOPICS), None),
+        "s2": (None, None, None, None),
+        "s3": (epoch, 5, list(TOPICS), "old b"),
+        "s4": (epoch, 5, list(TOPICS), "s3"),
+        "s5": (None, None, None, None),
+    }
+    held = owner.execute("select device, session_id from chatsync.receipts where user_id = 'u1'")
+    assert set(held.fetchall()) == {("a", "s2"), ("b", "s4"), ("c", "s1")}
+    assert take_all(gateway) == {}
+
+
+def test_devices_that_come_at_once_make_room_for_themselves(
+    gateway: SyncConnection, owner: SyncConnection
+) -> None:
+    take(gateway, "s", "theirs", user="u2")
+    for first in (0, 60):
+        taken = [receipt(f"s{n}", device=f"d{n}") for n in range(first, first + 60)]
+        assert len(take_all(gateway, *taken)) == 60
+    kept = "select array_agg(substr(device, 2)::int) from chatsync.receipts where user_id = 'u1'"
+    devices = value(owner, kept)
+    assert len(devices) == 100
+    assert set(range(60, 120)) <= set(devices)
+    assert value(owner, "select count(*) from chatsync.receipts where user_id = 'u2'") == 1
+
+
+def test_two_gateways_that_take_the_same_devices_in_any_order_take_them_in_turn(
+    connections: Connections, stepper: Stepper, gateway: SyncConnection, owner: SyncConnection
+) -> None:
+    other = connections.open("chatsync_gateway")
+    names = "abc"
+    with gateway.transaction():
+        take_all(gateway, *(receipt(f"1{name}", device=name) for name in names))
+        second = stepper.start_and_wait(
+            other,
+            "select taken_from from chatsync.take_devices(%s, 7)",
+            [Jsonb([receipt(f"2{name}", device=name) for name in reversed(names)])],
+        )
+    assert second.result() == [("1a",), ("1b",), ("1c",)]
 
 
 def test_a_gateway_reads_receipts_by_these_functions_alone(gateway: SyncConnection) -> None:

@@ -5,24 +5,22 @@ aligned blocks, each by one query however many sessions want it. Checks that num
 """
 
 import asyncio
-import json
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC
 
 import structlog
 
 from chatsync.database import Database, Link, Row
 from chatsync.errors import DatabaseUnavailable, NotFound
+from chatsync.events.blocks import BLOCK, Blocks, Key
 from chatsync.events.doorbell import Doorbell
+from chatsync.events.encoding import encode
 from chatsync.events.hint import Hint
 from chatsync.model import Cursor, Event
 from chatsync.telemetry import metrics, stages
 
 READ_LIMIT = 500
-BLOCK = 256
 # A read takes milliseconds, all sessions wait for it, and repeating one is harmless.
 ANSWER_SECONDS = 5.0
 
@@ -103,7 +101,7 @@ class Feed:
         self._feeds: dict[str, TenantFeed] = {}
         self._moved: set[str] = set()
         self._woken = asyncio.Event()
-        self._blocks: dict[tuple[str, str, int], asyncio.Task[list[Event]]] = {}
+        self._blocks = Blocks(self._read_block)
         self._refreshes: dict[str, asyncio.Task[None]] = {}
         doorbell.subscribe(self._hear)
 
@@ -149,17 +147,12 @@ class Feed:
         """
         if feed.holds(after):
             return feed.after(after, limit)
-        block = after // BLOCK
-        key = (feed.tenant_id, feed.epoch, block)
-        task = self._blocks.get(key)
-        if task is None:
-            task = asyncio.create_task(self._read_block(feed, block))
-            self._blocks[key] = task
-            task.add_done_callback(lambda _: self._blocks.pop(key, None))
-        events = [event for event in await asyncio.shield(task) if event.seq > after]
-        if not events or events[0].seq != after + 1:
+        if after < feed.trimmed_to:
             raise Trimmed
-        return events[:limit]
+        found = await self._blocks.after(feed.tenant_id, feed.epoch, after, limit)
+        if not found:
+            raise Trimmed
+        return found
 
     async def run(self) -> None:
         try:
@@ -202,6 +195,8 @@ class Feed:
 
     def _compare(self, feed: TenantFeed, row: Row) -> None:
         _, epoch, head, trimmed_to = row
+        if trimmed_to > feed.trimmed_to:
+            self._blocks.forget(feed.tenant_id, up_to=trimmed_to)
         feed.trimmed_to = trimmed_to
         if epoch != feed.epoch:
             self._begin_epoch(feed, epoch, head)
@@ -211,6 +206,7 @@ class Feed:
     def _begin_epoch(self, feed: TenantFeed, epoch: str, head: int) -> None:
         log.warning("epoch_changed", head=head)
         feed.restart(epoch, head)
+        self._blocks.forget(feed.tenant_id)
         self._on_advance(feed.tenant_id)
 
     async def _refresh(self, feed: TenantFeed) -> None:
@@ -259,16 +255,15 @@ class Feed:
         stages.passed_on(arrived_at)
         return len(rows) == READ_LIMIT
 
-    async def _read_block(self, feed: TenantFeed, block: int) -> list[Event]:
-        epoch = feed.epoch
-        after = {feed.tenant_id: block * BLOCK}
+    async def _read_block(self, key: Key) -> list[Event]:
+        after = {key.tenant_id: key.number * BLOCK}
         read = await self._read(self._database, after, BLOCK, "block")
-        rows = read.get(feed.tenant_id, [])
-        if rows and rows[0][1] != epoch:
+        rows = read.get(key.tenant_id, [])
+        if rows and rows[0][1] != key.epoch:
             raise EpochChanged
         if not _is_dense(rows):
             raise Trimmed
-        return [encode(row) for row in rows if row[2] <= (block + 1) * BLOCK]
+        return [encode(row) for row in rows if row[2] <= (key.number + 1) * BLOCK]
 
     async def _read(
         self, source: Database | Link, after: dict[str, int], limit: int, reason: str
@@ -283,20 +278,6 @@ class Feed:
             for row in await cursor.fetchall():
                 by_tenant.setdefault(row[0], []).append(row)
         return by_tenant
-
-
-def encode(row: Row) -> Event:
-    """One row of read_events() as the protocol's JSON object; its data is JSON text already."""
-    _, _, seq, topics, kind, data, correlation_id, created_at, _ = row
-    timestamp = created_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    text = (
-        f'{{"seq":{seq},"type":{json.dumps(kind)},"topics":{json.dumps(topics)},'
-        f'"data":{data},"timestamp":"{timestamp}"'
-    )
-    if correlation_id is not None:
-        text += f',"correlationId":{json.dumps(correlation_id)}'
-    heard_by = frozenset(map(sys.intern, topics))
-    return Event(seq, heard_by, (text + "}").encode(), sys.intern(kind))
 
 
 def _is_dense(rows: Sequence[Row]) -> bool:

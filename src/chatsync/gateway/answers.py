@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from chatsync.errors import DatabaseUnavailable, RequestError, Unavailable
-from chatsync.events.feed import EpochChanged, TenantFeed, Trimmed
-from chatsync.gateway import access, auth, opening, standing
+from chatsync.events.feed import TenantFeed
+from chatsync.gateway import auth, opening, pages, standing
 from chatsync.gateway.company import Company
 from chatsync.gateway.devices import Held
 from chatsync.gateway.effects import Authorize, Locate, Open, Refresh, SetStatus, SetTyping
@@ -20,24 +20,7 @@ from chatsync.gateway.shared import Shared
 from chatsync.model import Claims, CloseCode, Event, full_topics
 from chatsync.telemetry import metrics
 
-PAGE_EVENTS = 100
-# With PAGE_EVENTS what one session may hold in memory for a client that does not read.
-PAGE_BYTES = 65_536
-
-# Frames of a tenant that are kept until its next event: many may catch up from many positions.
-KEPT_FRAMES = 64
-
 Question = Open | Authorize | Refresh | Locate | SetStatus | SetTyping
-
-
-def page(found: Sequence[Event]) -> Sequence[Event]:
-    """As many of the events as one frame may hold, and at least one."""
-    size = 0
-    for index, event in enumerate(found):
-        size += len(event.encoded)
-        if index and (size > PAGE_BYTES or index == PAGE_EVENTS):
-            return found[:index]
-    return found
 
 
 class Answers(Member):
@@ -82,19 +65,7 @@ class Answers(Member):
 
     def deliver(self, feed: TenantFeed, found: Sequence[Event]) -> None:
         """Give the session the next events of its log."""
-        session, reading = self._session, self._session.reading
-        if len(feed.frames) > KEPT_FRAMES:
-            feed.frames.clear()
-        assert session.claims is not None
-        if len(found) > 1:
-            found = standing.until_change(found, session.claims)
-        before, given, frames = reading.events_written, found, feed.frames
-        if session.sight.is_limited:
-            # What is hidden from one is in the frames of others.
-            given, frames = session.sight.visible(found), {}
-        session.deliver(given, found[-1].seq, frames)
-        session.is_in_doubt |= standing.says_so(found[-1], session.claims)
-        self._shared.hub.delivered += reading.events_written - before
+        self._shared.hub.delivered += pages.give(feed, self._session, found)
 
     async def answer(self, question: Question) -> None:
         match question:
@@ -107,40 +78,32 @@ class Answers(Member):
             case Locate():
                 await self._locate(question)
             case SetStatus() | SetTyping():
-                await self._company.carry_out(question, self._session, self._shared.database)
+                await self._company.carry_out(question, self._session, self._shared.access)
             case _:
                 assert_never(question)
 
     async def read_page(self, feed: TenantFeed) -> None:
         """Deliver what has left the ring. Raises DatabaseUnavailable."""
-        session = self._session
-        position = session.reading.position
-        try:
-            found = await self._shared.feed.page(feed, position, PAGE_EVENTS)
-        except (Trimmed, EpochChanged):
-            await self._shared.feed.refresh(feed)
-            start = await locate(self._shared.feed, feed, session.reading.cursor)
-            if start.reason is not None:
-                session.reset(start)
-            return
-        await self.look(found)
-        # A sync or a redelivery may have moved the position while the log was read.
-        if found and session.reading.position == position:
-            self.deliver(feed, page(found))
+        shared = self._shared
+        found = await pages.read(
+            shared.feed, feed, self._session, shared.access, pages.SOCKET_BYTES
+        )
+        if found:
+            self.deliver(feed, found)
 
     async def look(self, found: Sequence[Event]) -> None:
         """Have it known who may see what comes next. Raises DatabaseUnavailable."""
         session = self._session
         assert session.claims is not None
-        await session.sight.look(self._shared.database, session.claims, found)
+        await session.sight.look(self._shared.access, session.claims, found)
 
     async def ask_again(self, feed: TenantFeed) -> None:
         """Judge anew what the session may hear. Raises DatabaseUnavailable."""
-        await standing.ask_again(self._session, self._shared.database, feed)
+        await standing.ask_again(self._session, self._shared.access, feed)
 
     async def begin_anew(self, feed: TenantFeed) -> None:
         """Find the place in a log that began another life. Raises DatabaseUnavailable."""
-        self._session.reset(await locate(self._shared.feed, feed, self._session.reading.cursor))
+        await pages.begin_anew(self._shared.feed, feed, self._session)
 
     def leave(self) -> None:
         if self._is_greeted:
@@ -158,10 +121,10 @@ class Answers(Member):
         try:
             claims = await shared.authenticator.claims(question.token or self._bearer or "")
             wanted = full_topics(question.topics, claims)
-            judged = await access.judge(shared.database, claims, wanted)
+            feed = self._feed = await shared.feed.attach(claims.tenant_id)
+            asked_at = feed.cursor
+            judged = await shared.access.judge(claims, wanted)
             session.sight.begin(is_limited=not judged.sees_all)
-            feed = await shared.feed.attach(claims.tenant_id)
-            self._feed = feed
             shared.hub.join(self, claims)
             self._claims = claims
             shared.hub.know(self._address)
@@ -181,6 +144,8 @@ class Answers(Member):
             now = time.monotonic()
             ends_at = auth.ends_at(claims, now)
             session.opened(claims, wanted, judged.denied, start, now, expires_at=ends_at)
+            # What is passed over may hold a change that the answer does not know.
+            session.is_in_doubt = start.reason is not None and feed.cursor != asked_at
             self._company.enter(claims)
         self._bearer = None
 
@@ -189,7 +154,7 @@ class Answers(Member):
         claims = self._session.claims
         assert claims is not None
         try:
-            denied = await access.refused_topics(self._shared.database, claims, list(topics))
+            denied = await self._shared.access.refused_topics(claims, list(topics))
         except DatabaseUnavailable as error:
             self._session.refused(Unavailable(error.message, retry_after_ms=1000))
         else:

@@ -6,10 +6,9 @@ called. Keeps the newest per topic and user for a session that is slow, and drop
 
 from collections.abc import Callable
 
-from chatsync.database import Database
 from chatsync.errors import DatabaseUnavailable, NotFound, Unavailable
 from chatsync.events.hint import Typed
-from chatsync.gateway import access
+from chatsync.gateway.access import Access
 from chatsync.gateway.audience import Audience
 from chatsync.gateway.effects import SetStatus, SetTyping
 from chatsync.gateway.outgoing import Outgoing
@@ -96,23 +95,23 @@ class Company:
         return frames
 
     async def carry_out(
-        self, effect: SetStatus | SetTyping, session: Outgoing, database: Database
+        self, effect: SetStatus | SetTyping, session: Outgoing, access: Access
     ) -> None:
         """Do what the client asked for, and answer."""
         if isinstance(effect, SetStatus):
             self._presence.set_status(self.session_id, effect.status)
-        elif not await self._may_type(effect.conversation_id, session, database):
+        elif not await self._may_type(effect.conversation_id, session, access):
             return
         else:
             self._type(effect)
         session.agreed()
 
-    async def _may_type(self, conversation_id: str, session: Outgoing, database: Database) -> bool:
+    async def _may_type(self, conversation_id: str, session: Outgoing, access: Access) -> bool:
         topic = f"conversation:{conversation_id}"
         if topic in self._topics or topic in self._known or self._claims is None:
             return True
         try:
-            denied = await access.refused_topics(database, self._claims, [topic])
+            denied = await access.refused_topics(self._claims, [topic])
         except DatabaseUnavailable as error:
             session.refused(Unavailable(error.message, retry_after_ms=1000))
             return False

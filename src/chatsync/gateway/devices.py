@@ -7,19 +7,21 @@ and a hint only says where to look. What a killed gateway had not written is del
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
-from chatsync.database import Database
+from chatsync.database import Database, Row
 from chatsync.errors import DatabaseUnavailable
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import Hint
 from chatsync.gateway.receipt import Acknowledged, Receipt
+from chatsync.gateway.rounds import Rounds
 from chatsync.model import Claims, Cursor
 from chatsync.telemetry import metrics
 
@@ -33,6 +35,9 @@ BATCH = 1000
 MAX_WAITING = 20_000
 
 log = structlog.stdlib.get_logger(__name__)
+
+
+Key: TypeAlias = tuple[str, str, str]
 
 
 class Holder(Protocol):
@@ -53,6 +58,10 @@ class Held:
     holder: Holder
     is_open: bool = True
     written: tuple[Acknowledged | None, bool] = (None, True)
+
+    @property
+    def key(self) -> Key:
+        return self.claims.tenant_id, self.claims.user_id, self.device
 
     @property
     def state(self) -> tuple[Acknowledged | None, bool]:
@@ -85,6 +94,9 @@ class Devices:
         self._ttl_days = ttl_days
         self._held: dict[str, Held] = {}
         self._waiting: dict[str, Held] = {}
+        # Of which devices something waits.
+        self._unwritten: Counter[Key] = Counter()
+        self._takes = Rounds(self._take)
         self._is_urgent = asyncio.Event()
         self._writing = asyncio.Lock()
         self._looked_at = time.monotonic()
@@ -98,17 +110,9 @@ class Devices:
         Raises DatabaseUnavailable.
         """
         self._held[held.session_id] = held
-        if any(_is_same(held, other) for other in self._waiting.values()):
+        if held.key in self._unwritten:
             await self._write()
-        claims = held.claims
-        async with self._database.connection() as connection:
-            cursor = await connection.execute(
-                "select * from chatsync.take_device(%s, %s, %s, %s, %s)",
-                [claims.tenant_id, claims.user_id, held.device, held.session_id, self._ttl_days],
-            )
-            row = await cursor.fetchone()
-        assert row is not None
-        epoch, seq, topics, taken_from = row
+        epoch, seq, topics, taken_from = await self._takes.ask(held)
         if taken_from in self._held:
             self._lose([taken_from])
         elif taken_from is not None:
@@ -118,14 +122,14 @@ class Devices:
     def note(self, held: Held) -> None:
         """Have a session's receipt written with the next batch, if it moved."""
         if held.state != held.written:
-            self._waiting[held.session_id] = held
+            self._wait(held)
 
     def leave(self, held: Held) -> None:
         """The session ended: its last receipt is written now."""
         held.is_open = False
         self._held.pop(held.session_id, None)
         if len(self._waiting) < MAX_WAITING:
-            self._waiting[held.session_id] = held
+            self._wait(held)
         self._is_urgent.set()
 
     async def run(self) -> None:
@@ -166,8 +170,27 @@ class Devices:
                     held.written = state
                     # What moved or ended meanwhile is written with the next batch.
                     if held.state == state:
-                        self._waiting.pop(held.session_id, None)
+                        self._forget(held)
                 self._lose(lost)
+
+    def _wait(self, held: Held) -> None:
+        if held.session_id not in self._waiting:
+            self._unwritten[held.key] += 1
+        self._waiting[held.session_id] = held
+
+    def _forget(self, held: Held) -> None:
+        if self._waiting.pop(held.session_id, None) is not None:
+            self._unwritten[held.key] -= 1
+            if not self._unwritten[held.key]:
+                del self._unwritten[held.key]
+
+    async def _take(self, held: Sequence[Held]) -> list[Row]:
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(
+                "select * from chatsync.take_devices(%s, %s)", [_documents(held), self._ttl_days]
+            )
+            taken = {row[0]: row[1:] for row in await cursor.fetchall()}
+        return [taken[each.session_id] for each in held]
 
     async def _look(self, held: Sequence[Held]) -> None:
         self._looked_at, self._look_seconds = time.monotonic(), LOOK_SECONDS
@@ -184,8 +207,3 @@ class Devices:
 
 def _documents(held: Iterable[Held]) -> Jsonb:
     return Jsonb([each.document() for each in held])
-
-
-def _is_same(one: Held, other: Held) -> bool:
-    mine = (one.claims.tenant_id, one.claims.user_id, one.device)
-    return mine == (other.claims.tenant_id, other.claims.user_id, other.device)

@@ -1,62 +1,96 @@
-"""Brings a session on in its tenant's log, a page at a time, whatever carries its frames away."""
+"""Pages of a tenant's log: what a session is given at once, whatever carries its frames away.
+
+A page is bounded in events and in bytes: it is what one client that does not read may hold here.
+"""
 
 from collections.abc import Sequence
 from itertools import accumulate
 
-from chatsync.database import Database
 from chatsync.events.feed import EpochChanged, Feed, TenantFeed, Trimmed
 from chatsync.gateway import standing
+from chatsync.gateway.access import Access
 from chatsync.gateway.resume import locate
 from chatsync.gateway.session import Session
 from chatsync.model import Event
 from chatsync.telemetry import metrics
 
-PAGE = 100
-# What a client that does not read holds is a frame or two: bounded in bytes, too.
-PAGE_BYTES = 262_144
+PAGE_EVENTS = 100
+SOCKET_BYTES = 65_536
+# A response that waits for its client is a task, which larger pages wake less often.
+STREAM_BYTES = 262_144
+
+# Frames of a tenant that are kept until its next event: many may catch up from many positions.
+KEPT_FRAMES = 64
 
 
-async def deliver_page(
-    feed: Feed, tenant: TenantFeed, session: Session, database: Database
-) -> bool:
-    """Give an open session what comes next; false when it has all there is.
+def cut(found: Sequence[Event], most_bytes: int) -> Sequence[Event]:
+    """As many of the events as a page of that size holds, and at least one."""
+    sizes = accumulate(len(event.encoded) for event in found[:PAGE_EVENTS])
+    return found[: max(1, sum(size <= most_bytes for size in sizes))]
 
-    What cannot be given completely becomes a reset, and what may not be heard any more is not
-    given. Raises DatabaseUnavailable.
+
+async def read(
+    feed: Feed, tenant: TenantFeed, session: Session, access: Access, most_bytes: int
+) -> Sequence[Event]:
+    """The page after an open session's position, or nothing where that is not to be had any more.
+
+    Who may see what it is about is known by then. What cannot be given completely becomes a reset.
+    Raises DatabaseUnavailable.
     """
-    if session.reading.epoch != tenant.epoch:
-        session.reset(await locate(feed, tenant, session.reading.cursor))
-    if session.is_in_doubt:
-        await standing.ask_again(session, database, tenant)
-        return True
+    assert session.claims is not None
     position = session.reading.position
-    if position >= tenant.head:
-        return False
     try:
-        found = await feed.page(tenant, position, PAGE)
+        found = await feed.page(tenant, position, PAGE_EVENTS)
     except (Trimmed, EpochChanged):
         await feed.refresh(tenant)
         start = await locate(feed, tenant, session.reading.cursor)
         if start.reason is not None:
             session.reset(start)
-        return True
-    assert session.claims is not None
-    sight = session.sight
-    await sight.look(database, session.claims, found)
-    # A sync may have moved the position while the log was read.
-    if found and session.reading.position == position:
-        found = standing.until_change(_first_bytes(found), session.claims)
-        before = session.reading.events_written
+        return ()
+    found = cut(found, most_bytes)
+    await session.sight.look(access, session.claims, found)
+    # A sync or a redelivery may have moved the position while the log was read.
+    return found if session.reading.position == position else ()
+
+
+def give(tenant: TenantFeed, session: Session, found: Sequence[Event]) -> int:
+    """Give an open session the next events of its log; returns how many of them it wanted.
+
+    What comes after a change of its access waits until that is judged.
+    """
+    claims, reading = session.claims, session.reading
+    assert claims is not None
+    if len(tenant.frames) > KEPT_FRAMES:
+        tenant.frames.clear()
+    if len(found) > 1:
+        found = standing.until_change(found, claims)
+    before, given, frames = reading.events_written, found, tenant.frames
+    if session.sight.is_limited:
         # What is hidden from one is in the frames of others.
-        frames = {} if sight.is_limited else tenant.frames
-        session.deliver(sight.visible(found), found[-1].seq, frames)
-        session.is_in_doubt |= standing.says_so(found[-1], session.claims)
-        metrics.EVENTS_DELIVERED.inc(session.reading.events_written - before)
+        given, frames = session.sight.visible(found), {}
+    session.deliver(given, found[-1].seq, frames)
+    session.is_in_doubt |= standing.says_so(found[-1], claims)
+    return reading.events_written - before
+
+
+async def begin_anew(feed: Feed, tenant: TenantFeed, session: Session) -> None:
+    """Find the place in a log that began another life. Raises DatabaseUnavailable."""
+    session.reset(await locate(feed, tenant, session.reading.cursor))
+
+
+async def deliver_next(feed: Feed, tenant: TenantFeed, session: Session, access: Access) -> bool:
+    """Bring a stream's session on by a page; false when it has all there is.
+
+    Raises DatabaseUnavailable.
+    """
+    if session.reading.epoch != tenant.epoch:
+        await begin_anew(feed, tenant, session)
+    if session.is_in_doubt:
+        await standing.ask_again(session, access, tenant)
+        return True
+    if session.reading.position >= tenant.head:
+        return False
+    found = await read(feed, tenant, session, access, STREAM_BYTES)
+    if found:
+        metrics.EVENTS_DELIVERED.inc(give(tenant, session, found))
     return True
-
-
-def _first_bytes(found: Sequence[Event]) -> Sequence[Event]:
-    """As many events as PAGE_BYTES hold, and one at least."""
-    sizes = accumulate(len(event.encoded) for event in found)
-    fitting = sum(1 for size in sizes if size <= PAGE_BYTES)
-    return found if fitting == len(found) else found[: max(1, fitting)]

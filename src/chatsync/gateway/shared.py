@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from chatsync.database import Database
 from chatsync.events.feed import Feed
+from chatsync.gateway.access import Access
 from chatsync.gateway.audience import Audience
 from chatsync.gateway.auth import Authenticator
 from chatsync.gateway.compression import ServerFrames
@@ -19,6 +20,7 @@ class Shared:
     """Made once; passed to each connection."""
 
     database: Database
+    access: Access
     feed: Feed
     hub: Hub
     authenticator: Authenticator

@@ -8,8 +8,7 @@ known to be seen. What is known holds until access changes.
 import json
 from collections.abc import Sequence
 
-from chatsync.database import Database
-from chatsync.gateway import access
+from chatsync.gateway.access import Access
 from chatsync.model import Claims, Event
 
 # Conversations and contacts; a busy agent's day has fewer.
@@ -32,10 +31,10 @@ class Sight:
         self.is_limited = is_limited
         self._known.clear()
 
-    async def look(self, database: Database, claims: Claims, found: Sequence[Event]) -> None:
+    async def look(self, access: Access, claims: Claims, found: Sequence[Event]) -> None:
         """Have it known what these events are about. Raises DatabaseUnavailable."""
         if unknown := self.unknown(found):
-            seen = await access.visible(database, claims, unknown)
+            seen = await access.visible(claims, unknown)
             if len(self._known) + len(unknown) > MAX_KNOWN:
                 self._known.clear()
             self._known |= {each: each in seen for each in unknown}

@@ -7,9 +7,8 @@ passes over may have held one, so that a reset asks, too.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from chatsync.database import Database
 from chatsync.events.feed import TenantFeed
-from chatsync.gateway import access
+from chatsync.gateway.access import Access
 from chatsync.gateway.effects import Start
 from chatsync.model import Claims, CloseCode, Event
 
@@ -32,7 +31,7 @@ def says_so(event: Event, claims: Claims) -> bool:
     return event.kind == ACCESS_CHANGED and f"user:{claims.user_id}" in event.topics
 
 
-async def ask_again(session: "Session", database: Database, feed: TenantFeed) -> None:
+async def ask_again(session: "Session", access: Access, feed: TenantFeed) -> None:
     """Judge an open session anew; what it may no longer hear, it is told.
 
     It begins anew at a head that was read before the question: what is passed over by that cannot
@@ -42,7 +41,7 @@ async def ask_again(session: "Session", database: Database, feed: TenantFeed) ->
     epoch, head, held = feed.epoch, feed.head, session.topics
     # Whoever holds nothing is asked about what is surely theirs.
     asked = sorted(held) or [f"user:{session.claims.user_id}"]
-    judged = await access.judge(database, session.claims, asked)
+    judged = await access.judge(session.claims, asked)
     denied = judged.denied
     session.sight.begin(is_limited=not judged.sees_all)
     session.is_in_doubt = False

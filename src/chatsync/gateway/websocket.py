@@ -16,8 +16,8 @@ import structlog
 from starlette.websockets import WebSocket
 
 from chatsync.errors import DatabaseUnavailable, RateLimited, Unavailable
-from chatsync.gateway import auth, close_codes, wire
-from chatsync.gateway.answers import PAGE_EVENTS, Answers, Question, page
+from chatsync.gateway import auth, close_codes, pages, wire
+from chatsync.gateway.answers import Answers, Question
 from chatsync.gateway.effects import Close, Effect, Write
 from chatsync.gateway.fan_out import FanOut
 from chatsync.gateway.hub import Transport
@@ -235,7 +235,8 @@ class Connection(Answers):
                 return None
             if not feed.holds(reading.position):
                 return self.read_page(feed)
-            found = page(feed.after(reading.position, PAGE_EVENTS))
+            found = feed.after(reading.position, pages.PAGE_EVENTS)
+            found = pages.cut(found, pages.SOCKET_BYTES)
             if session.sight.is_limited and session.sight.unknown(found):
                 return self.look(found)
             self.deliver(feed, found)

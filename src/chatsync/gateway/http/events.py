@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from chatsync.database import Database
 from chatsync.errors import ResetRequired
 from chatsync.events.feed import EpochChanged, Feed, TenantFeed, Trimmed
-from chatsync.gateway import access, standing
+from chatsync.gateway import standing
+from chatsync.gateway.access import Access
 from chatsync.gateway.auth import Authenticator
 from chatsync.gateway.http import request as read
 from chatsync.gateway.http import topics
 from chatsync.gateway.http.conversations import json_response
 from chatsync.gateway.hub import Hub
+from chatsync.gateway.pages import PAGE_EVENTS, STREAM_BYTES, cut
 from chatsync.gateway.resume import locate
 from chatsync.gateway.sight import Sight
 from chatsync.model import Claims, Cursor, Event
 
 MAX_WAIT_SECONDS = 25
-MAX_EVENTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,8 @@ class _Waiter:
 class Events:
     """The endpoint /api/events."""
 
-    def __init__(
-        self, database: Database, authenticator: Authenticator, feed: Feed, hub: Hub
-    ) -> None:
-        self._database = database
+    def __init__(self, access: Access, authenticator: Authenticator, feed: Feed, hub: Hub) -> None:
+        self._access = access
         self._authenticator = authenticator
         self._feed = feed
         self._hub = hub
@@ -61,7 +59,7 @@ class Events:
         wait = read.integer(
             request, "wait", default=MAX_WAIT_SECONDS, least=0, most=MAX_WAIT_SECONDS
         )
-        granted, sight = await topics.granted(request, self._database, claims)
+        granted, sight = await topics.granted(request, self._access, claims)
         caller = _Caller(claims, frozenset(granted), sight)
         tenant = await self._feed.attach(claims.tenant_id)
         try:
@@ -102,10 +100,11 @@ class Events:
         position = start.position
         while position < tenant.head:
             try:
-                page = await self._feed.page(tenant, position, MAX_EVENTS)
+                found = await self._feed.page(tenant, position, PAGE_EVENTS)
             except (Trimmed, EpochChanged) as error:
                 reason = "trimmed" if isinstance(error, Trimmed) else "epoch"
                 raise ResetRequired("take a snapshot", data={"reason": reason}) from error
+            page = cut(found, STREAM_BYTES)
             if not page:
                 break
             found = await self._heard(page, caller)
@@ -117,12 +116,12 @@ class Events:
     async def _heard(self, page: Sequence[Event], caller: _Caller) -> list[Event]:
         """What the caller may hear of a page, and wants to."""
         if any(standing.says_so(event, caller.claims) for event in page):
-            judged = await access.judge(self._database, caller.claims, sorted(caller.topics))
+            judged = await self._access.judge(caller.claims, sorted(caller.topics))
             if judged.denied:
                 raise ResetRequired("topics were taken away", data={"reason": "access"})
             caller.sight.begin(is_limited=not judged.sees_all)
         found = [event for event in page if not caller.topics.isdisjoint(event.topics)]
-        await caller.sight.look(self._database, caller.claims, found)
+        await caller.sight.look(self._access, caller.claims, found)
         return list(caller.sight.visible(found))
 
 

@@ -26,7 +26,7 @@ from chatsync.gateway.http import server_sent, topics
 from chatsync.gateway.http_head import cut
 from chatsync.gateway.hub import Transport
 from chatsync.gateway.outgoing import State
-from chatsync.gateway.pages import deliver_page
+from chatsync.gateway.pages import deliver_next
 from chatsync.gateway.resume import locate
 from chatsync.gateway.session import Session
 from chatsync.gateway.shared import Shared
@@ -60,7 +60,7 @@ class EventStream:
         shared = self._shared
         claims = await self._caller(request)
         cursor = _cursor(request)
-        wanted, sight = await topics.granted(request, shared.database, claims)
+        wanted, sight = await topics.granted(request, shared.access, claims)
         stream = Stream(shared, claims, wanted, cursor)
         stream.session.sight = sight
         return stream
@@ -149,6 +149,8 @@ class Stream:
         self._session.opened(
             self._claims, self._wanted, [], start, now, expires_at=self._expires_at
         )
+        # What was passed over may hold a change of access that was not asked about.
+        self._session.is_in_doubt = start.reason is not None
         self._company.enter(self._claims)
 
     async def _run(self, feed: TenantFeed, scope: Scope, receive: Receive, send: Send) -> None:
@@ -209,7 +211,7 @@ class Stream:
     async def _read_on(self, feed: TenantFeed) -> bool:
         """Whether there may be more to read."""
         try:
-            return await deliver_page(self._shared.feed, feed, self._session, self._shared.database)
+            return await deliver_next(self._shared.feed, feed, self._session, self._shared.access)
         except DatabaseUnavailable:
             # The feed polls on; a session that lags reads on when the database is back.
             await asyncio.sleep(RETRY_SECONDS)
