@@ -80,7 +80,9 @@ class Stage:
             roots,
         )
         with ExitStack() as stack:
-            rows = postgres.connected(self._server.url, stack).execute(
+            connection = postgres.connected(self._server.url, stack)
+            connection.execute(b"set role chatsync_owner")
+            rows = connection.execute(
                 b"select (data->>'n')::int, extract(epoch from stamped_at)::float8"
                 b" from chatsync.event_log where (data->>'n')::int >= %s",
                 [min(committed)],
@@ -116,7 +118,9 @@ class Stage:
             reading.await_that(lambda: reading.said("ready") > 0)
             time.sleep(SETTLE_SECONDS)
             before = cpu.fine_seconds(roots)
-            producing = self._start(stack, "producer", way, str(first), str(load.count), str(load.rate))
+            producing = self._start(
+                stack, "producer", way, str(first), str(load.count), str(load.rate)
+            )
             _await_end(producing, load.seconds + 30)
             time.sleep(SETTLE_SECONDS)
             after = cpu.fine_seconds(roots)

@@ -18,7 +18,7 @@ from pathlib import Path
 # Last: `queue`, beside it, must not hide the standard library's.
 sys.path.append(str(Path(__file__).parent.parent))
 
-from side_by_side.subscribers import text_frame, upgrade  # noqa: E402 - found by the line above
+from side_by_side.subscribers import text_frame, upgrade
 
 _NUMBER = re.compile(rb'"n":\s?(\d+),')
 _READY = b'"connected"'

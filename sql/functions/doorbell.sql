@@ -18,11 +18,22 @@ for each statement
 when (current_setting('chatsync.doorbell', true) is distinct from 'off')
 execute function chatsync.ring();
 
+-- Only who stamps has to do with what is not numbered yet; its own bell then names the logs that grew.
+create or replace function chatsync.ring_for_outbox() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_notify('chatsync', '{"outbox":true}');
+  return null;
+end
+$$;
+
 create or replace trigger outbox_rings
 after insert on chatsync.outbox
 for each statement
 when (current_setting('chatsync.doorbell', true) is distinct from 'off')
-execute function chatsync.ring();
+execute function chatsync.ring_for_outbox();
 
 -- Called by chatsync's own processes between their transactions, and by an operator's functions, which are
 -- rare, inside of theirs: {p_name: p_values, by: p_by}, or a bare
@@ -38,5 +49,5 @@ begin
 end
 $$;
 
-grant execute on function chatsync.ring() to public;
+grant execute on function chatsync.ring(), chatsync.ring_for_outbox() to public;
 grant execute on function chatsync.ring_hint(text, text[], text) to chatsync_worker, chatsync_gateway;

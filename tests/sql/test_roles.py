@@ -11,6 +11,7 @@ from sql.queue_calls import value
 PUBLIC_FUNCTIONS = {
     "now",
     "ring",
+    "ring_for_outbox",
     "status_rank",
     "wire_conversation",
     "wire_message",
@@ -76,7 +77,7 @@ DEFINER_FUNCTIONS = {
     "set_policy",
     "set_reopen_hours",
     "spend_ticket",
-    "stamp",
+    "stamp_for",
     "take_device",
     "timeline",
     "trim_streams",

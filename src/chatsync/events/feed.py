@@ -8,7 +8,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 
@@ -18,6 +18,7 @@ from chatsync.database import Database, Link, Row
 from chatsync.errors import DatabaseUnavailable, NotFound
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import Hint
+from chatsync.events.stamped import followed
 from chatsync.model import Cursor, Event
 from chatsync.telemetry import metrics, stages
 
@@ -105,6 +106,7 @@ class Feed:
         self._woken = asyncio.Event()
         self._blocks: dict[tuple[str, str, int], asyncio.Task[list[Event]]] = {}
         self._refreshes: dict[str, asyncio.Task[None]] = {}
+        self.followed: str | None = None
         doorbell.subscribe(self._hear)
 
     async def attach(self, tenant_id: str) -> TenantFeed:
@@ -115,6 +117,7 @@ class Feed:
         feed = self._feeds.get(tenant_id)
         if feed is None:
             feed = self._feeds[tenant_id] = TenantFeed(tenant_id)
+            self.followed = followed(self._feeds)
         feed.readers += 1
         try:
             if not feed.epoch:
@@ -128,6 +131,7 @@ class Feed:
         feed.readers -= 1
         if feed.readers == 0:
             self._feeds.pop(feed.tenant_id, None)
+            self.followed = followed(self._feeds)
 
     def find(self, tenant_id: str) -> TenantFeed | None:
         """The feed of a tenant with readers here."""
@@ -160,6 +164,18 @@ class Feed:
         if not events or events[0].seq != after + 1:
             raise Trimmed
         return events[:limit]
+
+    def take(self, events: Mapping[str, list[Row]]) -> None:
+        """Take what this process stamped itself; what does not follow on is read instead."""
+        for tenant_id, rows in events.items():
+            feed = self._feeds.get(tenant_id)
+            if feed is None:
+                continue
+            if feed.epoch == rows[0][1] and rows[0][2] <= feed.head + 1:
+                self._append(feed, rows)
+            else:
+                self._moved.add(tenant_id)
+                self._woken.set()
 
     async def run(self) -> None:
         try:

@@ -4,15 +4,17 @@ Any process may stamp; the lock in stamp() lets one do it at a time.
 """
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Protocol
 
 import psycopg
 import structlog
 
-from chatsync.database import Database
+from chatsync.database import Database, Row
 from chatsync.errors import DatabaseUnavailable
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import Hint
+from chatsync.events.stamped import Stamped, decode
 from chatsync.telemetry import metrics
 
 BATCH = 2000
@@ -25,19 +27,32 @@ ANSWER_SECONDS = 6.0
 log = structlog.stdlib.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Stamped:
-    """What stamp_and_ring() did: whose logs grew, and whether an event may still be waiting."""
+class Follower(Protocol):
+    """Who reads what is stamped, in the same process."""
 
-    tenants: frozenset[str]
-    is_left: bool
+    @property
+    def followed(self) -> str | None:
+        """Whose events to bring along, by their ids with commas."""
+        ...
+
+    def take(self, events: Mapping[str, list[Row]]) -> None:
+        """Take new events, which are in the log and durable; none is taken twice."""
+        ...
 
 
 class Stamper:
     """`run` it as a task; `poke` it after a commit that published."""
 
-    def __init__(self, database: Database, doorbell: Doorbell, *, poll_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        doorbell: Doorbell,
+        *,
+        poll_seconds: float,
+        follower: Follower | None = None,
+    ) -> None:
         self._link = database.link(ANSWER_SECONDS)
+        self._follower = follower
         self._doorbell = doorbell
         self._poll_seconds = poll_seconds
         self._poked = asyncio.Event()
@@ -55,7 +70,11 @@ class Stamper:
         """Go on after a call that stamped and rang by itself."""
         if stamped.tenants:
             metrics.STAMPS.inc()
-            self._doorbell.hear(Hint(tenants=stamped.tenants))
+            if self._follower is not None and stamped.events:
+                self._follower.take(stamped.events)
+            # Who was given the events need not look for them.
+            if others := stamped.tenants - stamped.events.keys():
+                self._doorbell.hear(Hint(tenants=others))
         if stamped.is_left:
             self._poked.set()
 
@@ -74,15 +93,25 @@ class Stamper:
 
     async def _stamp(self) -> bool:
         """Whether there is anything left to come again for."""
+        follower = self._follower
+        rings = self._doorbell.takes_lead()
         async with self._link.connection() as connection:
             cursor = await connection.execute(
-                "call chatsync.stamp_and_ring(%s, %s)", [BATCH, self._doorbell.name]
+                "call chatsync.stamp_and_follow(%s, %s, %s)",
+                [
+                    BATCH,
+                    self._doorbell.name if rings else None,
+                    None if follower is None else follower.followed,
+                ],
             )
             row = await cursor.fetchone()
         assert row is not None
-        stamped = Stamped(frozenset(row[0] or ()), row[1])
+        tenants, is_left, events = row
+        stamped = Stamped(frozenset(tenants or ()), is_left, decode(events))
+        if stamped.tenants and not rings:
+            self._doorbell.tell_others(Hint(tenants=stamped.tenants))
         self.note(stamped)
-        return stamped.is_left
+        return is_left
 
     async def _wait(self) -> None:
         """Until somebody pokes, or it is time to look."""
@@ -94,6 +123,6 @@ class Stamper:
         self._poked.clear()
 
     def _hear(self, hint: Hint) -> None:
-        # Only a foreign writer's bare bell may be about the outbox; ours stamp for themselves.
-        if hint.is_everything:
+        # Only a foreign writer's bell is about the outbox; ours stamp for themselves.
+        if hint.outbox or hint.is_everything:
             self._poked.set()

@@ -160,7 +160,7 @@ def _assemble(settings: Settings) -> _Parts:
         database=database,
         doorbell=doorbell,
         listener=Listener(url, "chatsync_gateway", doorbell),
-        stamper=Stamper(database, doorbell, poll_seconds=poll_seconds),
+        stamper=Stamper(database, doorbell, poll_seconds=poll_seconds, follower=feed),
         feed=feed,
         hub=hub,
         census=Census(database, hub, feed),
