@@ -42,6 +42,14 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Commits:
+    """When each event's commit was asked for, and when it was answered."""
+
+    asked: Mapping[int, float]
+    answered: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """Seconds by stage, of each event or delivery; and CPU seconds, or means, by name."""
 
@@ -69,49 +77,59 @@ class Stage:
             return postgres.facts(postgres.connected(self._server.url, stack))
 
     def chatsync(self, load: Load) -> Found:
-        """From the answer to a commit to its event at each of the sockets."""
+        """From each commit to its event at each of the sockets."""
         before = _metrics(self._port)
         roots = {"gateway": self._gateway.pid, "postgres": self._server.pid}
-        committed, told, spent = self._measure(
+        commits, told, spent = self._measure(
             "chatsync",
             load,
             "subscribers",
             [str(self._port), self._token, str(load.sockets)],
             roots,
         )
+        stamped = self._stamped(min(commits.asked))
+        asked, answered = commits.asked, commits.answered
+        arrived = [_arrived(came, asked) for came in told]
+        stages = {
+            "commit": [answered[n] - at for n, at in asked.items()],
+            "commit_to_stamp": [max(0.0, stamped[n] - answered[n]) for n in asked],
+            "stamp_to_socket": [one[n] - stamped[n] for one in arrived for n in asked],
+            "answer_to_socket": [one[n] - answered[n] for one in arrived for n in asked],
+            "whole": [one[n] - at for one in arrived for n, at in asked.items()],
+        }
+        return Found(stages, spent, _means(before, _metrics(self._port)))
+
+    def _stamped(self, first: int) -> Mapping[int, float]:
         with ExitStack() as stack:
             connection = postgres.connected(self._server.url, stack)
             connection.execute(b"set role chatsync_owner")
             rows = connection.execute(
                 b"select (data->>'n')::int, extract(epoch from stamped_at)::float8"
                 b" from chatsync.event_log where (data->>'n')::int >= %s",
-                [min(committed)],
-            )
-            stamped: dict[int, float] = {row[0]: row[1] for row in rows.fetchall()}  # type: ignore[misc]
-        arrived = [_arrived(came, committed) for came in told]
-        whole = [one[n] - at for one in arrived for n, at in committed.items()]
-        stages = {
-            "commit_to_stamp": [max(0.0, stamped[n] - at) for n, at in committed.items()],
-            "stamp_to_socket": [one[n] - stamped[n] for one in arrived for n in committed],
-            "commit_to_socket": whole,
-        }
-        return Found(stages, spent, _means(before, _metrics(self._port)))
+                [first],
+            ).fetchall()
+        return dict(rows)  # type: ignore[arg-type]
 
     def floor(self, load: Load) -> Found:
-        """From the answer to a commit to the end of the read that NOTIFY brought about."""
+        """From each commit to the end of the read that NOTIFY brought about."""
         with ExitStack() as stack:
             connection = postgres.connected(self._server.url, stack)
             connection.execute(b"drop table if exists public.floor")
             connection.execute(b"create table public.floor (n int primary key, text text)")
         roots = {"postgres": self._server.pid}
-        committed, told, spent = self._measure("floor", load, "floor", [], roots)
-        arrived = _arrived(told, committed)
-        stages = {"commit_to_read": [max(0.0, arrived[n] - at) for n, at in committed.items()]}
+        commits, told, spent = self._measure("floor", load, "floor", [], roots)
+        asked, answered = commits.asked, commits.answered
+        arrived = _arrived(told, asked)
+        stages = {
+            "commit": [answered[n] - at for n, at in asked.items()],
+            "answer_to_read": [max(0.0, arrived[n] - answered[n]) for n in asked],
+            "whole": [arrived[n] - at for n, at in asked.items()],
+        }
         return Found(stages, spent, {})
 
     def _measure(
         self, way: str, load: Load, reader: str, arguments: Sequence[str], roots: Mapping[str, int]
-    ) -> tuple[dict[int, float], Any, dict[str, float]]:
+    ) -> tuple[Commits, Any, dict[str, float]]:
         first, self._next = self._next, self._next + load.count
         with processes.ending() as stack:
             reading = self._start(stack, reader, *arguments)
@@ -129,9 +147,10 @@ class Stage:
         if said["took"] > load.count / load.rate * 1.1 + 0.5:
             raise BenchmarkError(f"this machine does not commit {load.rate} events in a second")
         warm = first + int(load.rate * WARM_UP_SECONDS)
-        committed = {n: at for n, at in said["committed"] if n >= warm}
+        counted = [entry for entry in said["committed"] if entry[0] >= warm]
+        commits = Commits({n: at for n, at, _ in counted}, {n: at for n, _, at in counted})
         spent = {name: (after[name] - before[name]) / load.count for name in roots}
-        return committed, json.loads(_file(reading).read_text()), spent
+        return commits, json.loads(_file(reading).read_text()), spent
 
     def _start(self, stack: ExitStack, program: str, *arguments: str) -> Child:
         self._started += 1
