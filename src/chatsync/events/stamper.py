@@ -10,9 +10,10 @@ from typing import Protocol
 import psycopg
 import structlog
 
-from chatsync.database import Database, Row
+from chatsync.database import Connection, Database, Row
 from chatsync.errors import DatabaseUnavailable
 from chatsync.events.doorbell import Doorbell
+from chatsync.events.duty import Duty
 from chatsync.events.hint import Hint
 from chatsync.events.stamped import Stamped, decode
 from chatsync.telemetry import metrics
@@ -53,6 +54,7 @@ class Stamper:
     ) -> None:
         self._link = database.link(ANSWER_SECONDS)
         self._follower = follower
+        self._duty = Duty()
         self._doorbell = doorbell
         self._poll_seconds = poll_seconds
         self._poked = asyncio.Event()
@@ -87,36 +89,51 @@ class Stamper:
                         await asyncio.sleep(CONTENDED_SECONDS)
                         self._poked.set()
                 except (DatabaseUnavailable, psycopg.Error) as error:
+                    self._duty.end()
                     log.warning("stamping_failed", error=repr(error))
         finally:
             await self._link.close()
 
     async def _stamp(self) -> bool:
         """Whether there is anything left to come again for."""
-        follower = self._follower
-        rings = self._doorbell.takes_lead()
         async with self._link.connection() as connection:
-            cursor = await connection.execute(
-                "call chatsync.stamp_and_follow(%s, %s, %s)",
-                [
-                    BATCH,
-                    self._doorbell.name if rings else None,
-                    None if follower is None else follower.followed,
-                ],
-            )
-            row = await cursor.fetchone()
+            if self._follower is None:
+                stamped = await self._stamp_for_others(connection)
+            else:
+                stamped = await self._stamp_for(self._follower, connection)
+            self.note(stamped)
+            if self._follower is not None and await self._duty.review(
+                connection, found=bool(stamped.tenants), is_pressed=self._poked.is_set()
+            ):
+                self._poked.set()
+        return stamped.is_left and not stamped.tenants
+
+    async def _stamp_for(self, follower: Follower, connection: Connection) -> Stamped:
+        """Number what is committed. Others are told later: NOTIFY may wait for those who write."""
+        cursor = await connection.execute(
+            "call chatsync.stamp_and_follow(%s, null, %s)", [BATCH, follower.followed]
+        )
+        row = await cursor.fetchone()
         assert row is not None
         tenants, is_left, events = row
         stamped = Stamped(frozenset(tenants or ()), is_left, decode(events))
-        if stamped.tenants and not rings:
+        if stamped.tenants:
             self._doorbell.tell_others(Hint(tenants=stamped.tenants))
-        self.note(stamped)
-        return is_left
+        return stamped
+
+    async def _stamp_for_others(self, connection: Connection) -> Stamped:
+        cursor = await connection.execute(
+            "call chatsync.stamp_and_ring(%s, %s)", [BATCH, self._doorbell.name]
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        tenants, is_left = row
+        return Stamped(frozenset(tenants or ()), is_left)
 
     async def _wait(self) -> None:
         """Until somebody pokes, or it is time to look."""
         try:
-            async with asyncio.timeout(self._poll_seconds):
+            async with asyncio.timeout(self._duty.wait_seconds(self._poll_seconds)):
                 await self._poked.wait()
         except TimeoutError:
             pass
