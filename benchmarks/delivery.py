@@ -5,7 +5,8 @@
 One gateway process; a producer that commits single events as any SQL client does, which the gateway
 numbers and delivers. Beside it the floor: a committed row, NOTIFY, LISTEN, and its read. In turns.
 
-`whole` begins when a commit is asked for, `answer_to_socket` and `answer_to_read` when it is answered.
+`whole` begins when a commit is asked for, `answer_to_socket` and `answer_to_read` when it is
+answered.
 CPU is that of the gateway and of PostgreSQL, the producer's backends included, over the events.
 """
 

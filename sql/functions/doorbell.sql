@@ -68,12 +68,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform set_config('idle_session_timeout', '0', false);
-  perform pg_advisory_unlock(l.duty)
-  from (select chatsync.duty_lock() as duty) as l
-  where exists (
-    select from pg_locks
-    where locktype = 'advisory' and pid = pg_backend_pid() and mode = 'ExclusiveLock'
-      and (classid::bigint << 32) | objid::bigint = l.duty);
+  perform pg_advisory_unlock(chatsync.duty_lock());
 end
 $$;
 

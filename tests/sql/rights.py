@@ -4,8 +4,11 @@ DOCTOR = {"check_indexes", "check_setup", "check_vacuum", "doctor", "vacuum_pins
 GATEWAY = DOCTOR | {
     "can_access_conversation",
     "beat_node",
+    "begin_duty",
     "can_subscribe",
     "changes",
+    "duty_lock",
+    "end_duty",
     "enqueue_deliveries",
     "follow_events",
     "get_conversation",
@@ -28,6 +31,8 @@ GATEWAY = DOCTOR | {
     "ring_hint",
     "say_presence",
     "seq_before",
+    "silence_lock",
+    "silent_writers",
     "snapshot_page",
     "stamp",
     "stamp_and_follow",
@@ -62,9 +67,11 @@ CALLERS = {
 }
 # What any role may call: what views and defaults stand on.
 ANYBODY = {
+    "duty_lock",
     "now",
     "ring",
     "ring_for_outbox",
+    "silence_lock",
     "status_rank",
     "wire_conversation",
     "wire_message",

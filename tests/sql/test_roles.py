@@ -9,9 +9,11 @@ from conftest import Connections, SyncConnection
 from sql.queue_calls import value
 
 PUBLIC_FUNCTIONS = {
+    "duty_lock",
     "now",
     "ring",
     "ring_for_outbox",
+    "silence_lock",
     "status_rank",
     "wire_conversation",
     "wire_message",

@@ -58,29 +58,27 @@ class Duty:
         now = time.monotonic()
         if found:
             self._found_at = now
-        match self._state:
-            case _State.OFF:
-                self._pressing = self._pressing + 1 if found and is_pressed else 0
-                if self._pressing >= PRESSING:
-                    self._pressing = 0
-                    await self._begin(connection)
-            case _State.ON:
-                if now - self._found_at > IDLE_SECONDS:
-                    await connection.execute("select chatsync.end_duty()")
-                    self._patience_seconds = PATIENT_SECONDS
-                    return await self._leave(connection)
+        if self._state is _State.ON:
+            if now - self._found_at <= IDLE_SECONDS:
                 return found
-            case _State.LEAVING:
-                self._patience_seconds *= 2
-                return await self._leave(connection)
+            await connection.execute("select chatsync.end_duty()")
+            self._patience_seconds = PATIENT_SECONDS
+            return await self._leave(connection)
+        self._pressing = self._pressing + 1 if found and is_pressed else 0
+        if self._pressing >= PRESSING:
+            await self._begin(connection)
+        elif self._state is _State.LEAVING and not found:
+            self._patience_seconds *= 2
+            return await self._leave(connection)
         return False
 
     def end(self) -> None:
-        """The connection is gone, and the duty with it."""
+        """The connection is ended, and the duty with it."""
         self._state = _State.OFF
         self._pressing = 0
 
     async def _begin(self, connection: Connection) -> None:
+        self._pressing = 0
         cursor = await connection.execute("select chatsync.begin_duty()")
         row = await cursor.fetchone()
         if row and row[0]:

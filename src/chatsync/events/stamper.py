@@ -89,8 +89,10 @@ class Stamper:
                         await asyncio.sleep(CONTENDED_SECONDS)
                         self._poked.set()
                 except (DatabaseUnavailable, psycopg.Error) as error:
-                    self._duty.end()
                     log.warning("stamping_failed", error=repr(error))
+                    # While the connection lives, foreign writers rely on who is on duty.
+                    self._duty.end()
+                    await self._link.close()
         finally:
             await self._link.close()
 
