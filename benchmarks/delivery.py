@@ -70,7 +70,7 @@ def _chatsync(stage: Stage, load: Load) -> dict[str, float]:
 
 
 def _spreads(found: Found) -> dict[str, float]:
-    result: dict[str, float] = {}
+    result = {"events_per_second": found.events_per_second}
     for name, seconds in found.stages.items():
         result |= _spread(name, seconds)
     return result

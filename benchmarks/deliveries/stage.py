@@ -47,12 +47,15 @@ class Commits:
 
     asked: Mapping[int, float]
     answered: Mapping[int, float]
+    # Less than was wanted where a client's connections had to wait for each other.
+    per_second: float
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """Seconds by stage, of each event or delivery; and CPU seconds, or means, by name."""
 
+    events_per_second: float
     stages: Mapping[str, Sequence[float]]
     cpu: Mapping[str, float]
     means: Mapping[str, float]
@@ -97,7 +100,7 @@ class Stage:
             "answer_to_socket": [one[n] - answered[n] for one in arrived for n in asked],
             "whole": [one[n] - at for one in arrived for n, at in asked.items()],
         }
-        return Found(stages, spent, _means(before, _metrics(self._port)))
+        return Found(commits.per_second, stages, spent, _means(before, _metrics(self._port)))
 
     def _stamped(self, first: int) -> Mapping[int, float]:
         with ExitStack() as stack:
@@ -125,7 +128,7 @@ class Stage:
             "answer_to_read": [max(0.0, arrived[n] - answered[n]) for n in asked],
             "whole": [arrived[n] - at for n, at in asked.items()],
         }
-        return Found(stages, spent, {})
+        return Found(commits.per_second, stages, spent, {})
 
     def _measure(
         self, way: str, load: Load, reader: str, arguments: Sequence[str], roots: Mapping[str, int]
@@ -144,11 +147,13 @@ class Stage:
             after = cpu.fine_seconds(roots)
             reading.stop()
         said = json.loads(_file(producing).read_text())
-        if said["took"] > load.count / load.rate * 1.1 + 0.5:
-            raise BenchmarkError(f"this machine does not commit {load.rate} events in a second")
         warm = first + int(load.rate * WARM_UP_SECONDS)
         counted = [entry for entry in said["committed"] if entry[0] >= warm]
-        commits = Commits({n: at for n, at, _ in counted}, {n: at for n, _, at in counted})
+        commits = Commits(
+            {n: at for n, at, _ in counted},
+            {n: at for n, _, at in counted},
+            load.count / said["took"],
+        )
         spent = {name: (after[name] - before[name]) / load.count for name in roots}
         return commits, json.loads(_file(reading).read_text()), spent
 

@@ -137,7 +137,7 @@ def on_duty(owner: SyncConnection) -> list[int]:
         " and (classid::bigint << 32) | objid::bigint = chatsync.duty_lock()"
         " and database = (select oid from pg_database where datname = current_database())"
     )
-    return [int(pid) for (pid,) in rows]
+    return [pid for (pid,) in rows]  # pyright: ignore[reportReturnType]
 
 
 class Load:
