@@ -145,9 +145,15 @@ class Database:
                     await connection.set_isolation_level(None)
                     await connection.set_read_only(None)
 
-    async def fetch_value(self, query: LiteralString, parameters: Sequence[object] = ()) -> Any:
+    async def fetch_value(
+        self,
+        query: LiteralString,
+        parameters: Sequence[object] = (),
+        *,
+        patience_seconds: float | None = None,
+    ) -> Any:
         """Run one statement in autocommit and return its first value, or None."""
-        async with self.connection() as connection:
+        async with self.connection(patience_seconds=patience_seconds) as connection:
             return await _first_value(connection, query, parameters)
 
     def link(self, patience_seconds: float | None = None) -> "Link":

@@ -14,8 +14,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 CONNECT_SECONDS = 5
-# A machine that is gone acknowledges nothing: the kernel finds out within half a minute, whatever is
-# waited for. Unix sockets know none of it.
+# A machine that is gone acknowledges nothing: the kernel finds out within half a minute, whatever
+# is waited for. Unix sockets know none of it.
 KERNEL = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,

@@ -151,7 +151,7 @@ class Worker:
         if woken is self._woken[queue][0]:
             try:
                 due_at = await self._workplace.database.fetch_value(
-                    "select chatsync.next_ready_at(%s)", [queue]
+                    "select chatsync.next_ready_at(%s)", [queue], patience_seconds=CLAIM_SECONDS
                 )
             except DatabaseUnavailable:
                 # The claim that follows says so.
