@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from chatsync.queue import service
 from chatsync.queue import worker as queue_worker
 from chatsync.queue.service import worker_process
 from conftest import Connections, SyncConnection
@@ -27,6 +28,7 @@ def intake(
 ) -> "Intake":
     # So that a test need not wait for what is seldom needed.
     monkeypatch.setattr(queue_worker, "CLAIM_SECONDS", CLAIM_SECONDS)
+    monkeypatch.setattr(service, "PATIENCE_SECONDS", 3.0)
     return Intake(connections.open("chatsync_worker"), create_inbox(database_url))
 
 
