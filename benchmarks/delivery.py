@@ -4,6 +4,10 @@
 
 One gateway process; a producer that commits single events as any SQL client does, which the gateway
 numbers and delivers. Beside it the floor: a committed row, NOTIFY, LISTEN, and its read. In turns.
+
+`whole` begins when a commit is asked for, `answer_to_socket` and `answer_to_read` when it is
+answered.
+CPU is that of the gateway and of PostgreSQL, the producer's backends included, over the events.
 """
 
 import argparse
@@ -13,14 +17,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from deliveries.stage import Stage, opened
-from side_by_side import facts, postgres, processes
+from deliveries.stage import Found, Load, Stage, opened
+from side_by_side import facts, processes
 from side_by_side.processes import BenchmarkError
 from side_by_side.results import Results
 from wakeups.report import report, words
 
-TITLES = {"delivery": "delivery: from the answer to a commit to the bytes at a subscriber"}
-STAGES = ("commit_to_stamp", "stamp_to_socket", "commit_to_socket")
+TITLES = {"delivery": "delivery: from a commit to the bytes at a subscriber"}
+# What an event's time consists of, one after the other.
+STAGES = ("commit", "commit_to_stamp", "stamp_to_socket")
 
 
 def main() -> None:
@@ -31,12 +36,15 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="chatsync-delivery-") as folder,
     ):
         stage = opened(Path(folder), stack)
-        results.facts["server"] = postgres.facts(stage.database)
+        results.facts["server"] = stage.server_facts()
+        load = Load(options.rate, options.seconds, options.sockets)
         for run in range(1, options.runs + 1):
-            floor = _spread("commit_to_read", stage.floor(options.rate, options.seconds))
+            floor = _floor(stage, load)
             results.add("delivery", "floor", floor)
-            ours = _measured(stage, options)
-            ours["p50_to_floor"] = ours["commit_to_socket_p50_ms"] / floor["commit_to_read_p50_ms"]
+            ours = _chatsync(stage, load)
+            for clock, least in (("whole", "whole"), ("answer_to_socket", "answer_to_read")):
+                ratio = ours[f"{clock}_p50_ms"] / floor[f"{least}_p50_ms"]
+                ours[f"{clock}_p50_to_floor"] = ratio
             results.add("delivery", "chatsync", ours)
             _say(f"run {run}, floor: {words(floor)}")
             _say(f"run {run}, chatsync: {words(ours)}")
@@ -45,15 +53,31 @@ def main() -> None:
     print(report(results, TITLES))
 
 
-def _measured(stage: Stage, options: argparse.Namespace) -> dict[str, float]:
-    found = stage.chatsync(options.rate, options.seconds, options.sockets)
-    result: dict[str, float] = {}
+def _floor(stage: Stage, load: Load) -> dict[str, float]:
+    found = stage.floor(load)
+    return _spreads(found) | _cpu(found)
+
+
+def _chatsync(stage: Stage, load: Load) -> dict[str, float]:
+    found = stage.chatsync(load)
+    result = _spreads(found)
+    whole = statistics.fmean(found.stages["whole"])
     for name in STAGES:
-        result |= _spread(name, found[name])
-    whole = statistics.median(found["commit_to_socket"])
-    for name in STAGES[:2]:
-        result[f"{name}_share_percent"] = statistics.median(found[name]) / whole * 100
+        share = statistics.fmean(found.stages[name]) / whole
+        result[f"{name}_share_percent"] = share * 100
+    result |= {f"{name}_mean_ms": mean * 1000 for name, mean in found.means.items()}
+    return result | _cpu(found)
+
+
+def _spreads(found: Found) -> dict[str, float]:
+    result = {"events_per_second": found.events_per_second}
+    for name, seconds in found.stages.items():
+        result |= _spread(name, seconds)
     return result
+
+
+def _cpu(found: Found) -> dict[str, float]:
+    return {f"cpu_us_{name}": seconds * 1e6 for name, seconds in found.cpu.items()}
 
 
 def _spread(name: str, seconds: Sequence[float]) -> dict[str, float]:

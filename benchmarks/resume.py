@@ -85,8 +85,10 @@ def main() -> None:
                 stage = opened(
                     Path(folder), stack, CHATSYNC_UNAUTHENTICATED_PER_ADDRESS=str(options.sessions)
                 )
-                results.facts["server"] = postgres.facts(stage.database)
-                result = asyncio.run(_resume(stage, tenants, options))
+                results.facts["server"] = stage.server_facts()
+                database = stage.connected(stack)
+                database.execute("set role chatsync_owner")
+                result = asyncio.run(_resume(stage, database, tenants, options))
             side = f"{tenants} tenant{'s' if tenants > 1 else ''}"
             results.add("resume", side, result)
             _say(f"run {run}, {side}: {words(result)}")
@@ -95,10 +97,12 @@ def main() -> None:
     print(report(results, TITLES))
 
 
-async def _resume(stage: Stage, tenants: int, options: argparse.Namespace) -> dict[str, float]:
+async def _resume(
+    stage: Stage, database: postgres.Connection, tenants: int, options: argparse.Namespace
+) -> dict[str, float]:
     count, events = options.sessions, options.events
     for number in range(1, tenants + 1):
-        stage.database.execute("select chatsync.create_tenant(%s)", [f"t{number}"])
+        database.execute("select chatsync.create_tenant(%s)", [f"t{number}"])
     sessions = [
         Session(
             stage.port,
@@ -110,13 +114,13 @@ async def _resume(stage: Stage, tenants: int, options: argparse.Namespace) -> di
     await _connect(sessions, 0)
     for session in sessions:
         session.drop()
-    stage.database.execute(
+    database.execute(
         "select chatsync.publish('t' || t, array['tenant:t' || t], 'test',"
         " jsonb_build_object('n', n, 'text', repeat('word ', 40)))"
         " from generate_series(1, %s) n, generate_series(1, %s) t",
         [events, tenants],
     )
-    await asyncio.to_thread(_until_stamped, stage)
+    await asyncio.to_thread(_until_stamped, database)
     before = await asyncio.to_thread(_reads, stage.port)
     spent_before = _spent(stage)
     began = time.monotonic()
@@ -139,10 +143,10 @@ def _spent(stage: Stage) -> dict[str, float]:
     return cpu.seconds(stage.pids) | {"clients": time.process_time()}
 
 
-def _until_stamped(stage: Stage) -> None:
+def _until_stamped(database: postgres.Connection) -> None:
     """Until all events have a number, and the gateway has looked at them if it wants to."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while postgres.number(stage.database, "select chatsync.outbox_waiting()::int"):
+    while postgres.number(database, "select chatsync.outbox_waiting()::int"):
         if time.monotonic() > deadline:
             raise BenchmarkError("the gateway does not number events")
         time.sleep(0.1)

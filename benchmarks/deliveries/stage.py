@@ -1,169 +1,217 @@
 """A gateway with its PostgreSQL, and how long events, or rows in its stead, are on their way.
 
-All clocks are the machine's own, so that times of different processes compare. Producer and
-subscribers share a process: what they cost comes on top of every figure, the floor's, too.
+Producer, subscribers and the floor's reader are processes of their own, which do little more than
+read a clock. All clocks are the machine's own, so that times of different processes compare.
 """
 
-import asyncio
 import http.client
+import json
 import re
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import psycopg
-from side_by_side import postgres, processes
-from side_by_side.processes import BenchmarkError
-from side_by_side.subscribers import text_frame, upgrade
+from side_by_side import cpu, postgres, processes
+from side_by_side.processes import BenchmarkError, Child
 
 from chatsync.migrate import migrate
 
 SECRET = "the-benchmark-signs-its-tokens-with-this"
-CONNECTIONS = 4
-SETTLE_SECONDS = 2.0
-_NUMBER = re.compile(rb'"n":\s?(\d+)')
-_TEXT = "so many words as a person writes who has a question about an order " * 3
+SETTLE_SECONDS = 1.0
+# The first are not counted: plans are made and caches filled.
+WARM_UP_SECONDS = 1.0
+_PROGRAMS = Path(__file__).parent
+_MEANS = ("commit_to_stamp", "stamp_to_gateway", "gateway_to_write")
 
-Write = Callable[[psycopg.AsyncConnection, int], Awaitable[object]]
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Events in a second, how long, and how many subscribers each of them has."""
+
+    rate: int
+    seconds: float
+    sockets: int
+
+    @property
+    def count(self) -> int:
+        return int(self.rate * (self.seconds + WARM_UP_SECONDS))
+
+
+@dataclass(frozen=True, slots=True)
+class Commits:
+    """When each event's commit was asked for, and when it was answered."""
+
+    asked: Mapping[int, float]
+    answered: Mapping[int, float]
+    # Less than was wanted where a client's connections had to wait for each other.
+    per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Seconds by stage, of each event or delivery; and CPU seconds, or means, by name."""
+
+    events_per_second: float
+    stages: Mapping[str, Sequence[float]]
+    cpu: Mapping[str, float]
+    means: Mapping[str, float]
 
 
 class Stage:
     """Measures one side at a time."""
 
     def __init__(
-        self, url: str, port: int, token: str, pids: Mapping[str, int], stack: ExitStack
+        self, server: postgres.EmbeddedPostgres, gateway: Child, port: int, token: str, folder: Path
     ) -> None:
-        self.url, self.port, self._token = url, port, token
-        # Of the programs that work for it, by name.
-        self.pids = pids
-        self.database = postgres.connected(url, stack)
-        self.database.execute("set role chatsync_owner")
+        self._server = server
+        self._token = token
+        self.port = port
+        # Of what works for chatsync, by name.
+        self.pids = {"gateway": gateway.pid, "postgres": server.pid}
+        self._folder = folder
         self._next = 1
+        self._started = 0
 
-    def chatsync(self, rate: int, seconds: float, sockets: int) -> Mapping[str, Sequence[float]]:
-        """Seconds of each delivery by stage: to each socket, of each event."""
-        return asyncio.run(self._chatsync(rate, seconds, sockets))
+    def connected(self, stack: ExitStack) -> postgres.Connection:
+        return postgres.connected(self._server.url, stack)
 
-    def floor(self, rate: int, seconds: float) -> Sequence[float]:
-        return asyncio.run(self._floor(rate, seconds))
+    def server_facts(self) -> Mapping[str, str]:
+        with ExitStack() as stack:
+            return postgres.facts(self.connected(stack))
 
-    async def _chatsync(
-        self, rate: int, seconds: float, sockets: int
-    ) -> Mapping[str, Sequence[float]]:
-        arrived: dict[int, list[float]] = {}
-        readers = [asyncio.create_task(self._subscribe(arrived)) for _ in range(sockets)]
-        await asyncio.sleep(SETTLE_SECONDS)
-
-        async def publish(connection: psycopg.AsyncConnection, number: int) -> None:
-            await connection.execute(
-                "select chatsync.publish('t1', array['tenant:t1'], 'test',"
-                " jsonb_build_object('n', %s::int, 'text', %s::text))",
-                [number, _TEXT],
-            )
-
-        committed = await self._produce(publish, rate, seconds, "set role chatsync_worker")
-        await asyncio.sleep(SETTLE_SECONDS)
-        for reader in readers:
-            reader.cancel()
-        await asyncio.gather(*readers, return_exceptions=True)
-        rows = self.database.execute(
-            "select (data->>'n')::int, extract(epoch from stamped_at)::float8"
-            " from chatsync.event_log where (data->>'n')::int >= %s",
-            [min(committed)],
-        ).fetchall()
-        stamped: dict[int, float] = {row[0]: row[1] for row in rows}  # type: ignore[misc]
-        if any(len(arrived.get(number, [])) != sockets for number in committed):
-            raise BenchmarkError("not all events came to all sockets")
-        return {
-            "commit_to_stamp": [max(0.0, stamped[n] - at) for n, at in committed.items()],
-            "stamp_to_socket": [at - stamped[n] for n in committed for at in arrived[n]],
-            "commit_to_socket": [at - committed[n] for n in committed for at in arrived[n]],
+    def chatsync(self, load: Load) -> Found:
+        """From each commit to its event at each of the sockets."""
+        before = _metrics(self.port)
+        commits, told, spent = self._measure(
+            "chatsync",
+            load,
+            "subscribers",
+            [str(self.port), self._token, str(load.sockets)],
+            self.pids,
+        )
+        stamped = self._stamped(min(commits.asked))
+        asked, answered = commits.asked, commits.answered
+        arrived = [_arrived(came, asked) for came in told]
+        stages = {
+            "commit": [answered[n] - at for n, at in asked.items()],
+            "commit_to_stamp": [max(0.0, stamped[n] - answered[n]) for n in asked],
+            "stamp_to_socket": [one[n] - stamped[n] for one in arrived for n in asked],
+            "answer_to_socket": [one[n] - answered[n] for one in arrived for n in asked],
+            "whole": [one[n] - at for one in arrived for n, at in asked.items()],
         }
+        return Found(commits.per_second, stages, spent, _means(before, _metrics(self.port)))
 
-    async def _subscribe(self, arrived: dict[int, list[float]]) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(upgrade("/ws", f"Authorization: Bearer {self._token}"))
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(text_frame('{"type":"connect"}'))
-        rest = b""
-        try:
-            while data := await reader.read(65_536):
-                now, end = time.time(), 0
-                buffer = rest + data
-                for match in _NUMBER.finditer(buffer):
-                    # A number at the very end may go on in what is to come.
-                    if match.end() < len(buffer):
-                        arrived.setdefault(int(match[1]), []).append(now)
-                        end = match.end()
-                rest = buffer[max(end, len(buffer) - 32) :]
-        finally:
-            writer.close()
+    def _stamped(self, first: int) -> Mapping[int, float]:
+        with ExitStack() as stack:
+            connection = self.connected(stack)
+            connection.execute(b"set role chatsync_owner")
+            rows = connection.execute(
+                b"select (data->>'n')::int, extract(epoch from stamped_at)::float8"
+                b" from chatsync.event_log where (data->>'n')::int >= %s",
+                [first],
+            ).fetchall()
+        return dict(rows)  # type: ignore[arg-type]
 
-    async def _floor(self, rate: int, seconds: float) -> Sequence[float]:
-        arrived: dict[int, float] = {}
-        self.database.execute("set role none")
-        self.database.execute("drop table if exists public.floor")
-        self.database.execute("create table public.floor (n int primary key, text text)")
-        self.database.execute("set role chatsync_owner")
-        reading = asyncio.create_task(self._read_floor(arrived))
-        await asyncio.sleep(SETTLE_SECONDS)
+    def floor(self, load: Load) -> Found:
+        """From each commit to the end of the read that NOTIFY brought about."""
+        with ExitStack() as stack:
+            connection = self.connected(stack)
+            connection.execute(b"drop table if exists public.floor")
+            connection.execute(b"create table public.floor (n int primary key, text text)")
+        roots = {"postgres": self._server.pid}
+        commits, told, spent = self._measure("floor", load, "floor", [], roots)
+        asked, answered = commits.asked, commits.answered
+        arrived = _arrived(told, asked)
+        stages = {
+            "commit": [answered[n] - at for n, at in asked.items()],
+            "answer_to_read": [max(0.0, arrived[n] - answered[n]) for n in asked],
+            "whole": [arrived[n] - at for n, at in asked.items()],
+        }
+        return Found(commits.per_second, stages, spent, {})
 
-        async def write(connection: psycopg.AsyncConnection, number: int) -> None:
-            await connection.execute("insert into public.floor values (%s, %s)", [number, _TEXT])
+    def _measure(
+        self, way: str, load: Load, reader: str, arguments: Sequence[str], roots: Mapping[str, int]
+    ) -> tuple[Commits, Any, dict[str, float]]:
+        first, self._next = self._next, self._next + load.count
+        with processes.ending() as stack:
+            reading = self._start(stack, reader, *arguments)
+            reading.await_that(lambda: reading.said("ready") > 0)
+            time.sleep(SETTLE_SECONDS)
+            before = cpu.fine_seconds(roots)
+            producing = self._start(
+                stack, "producer", way, str(first), str(load.count), str(load.rate)
+            )
+            _await_end(producing, load.seconds + 30)
+            time.sleep(SETTLE_SECONDS)
+            after = cpu.fine_seconds(roots)
+            reading.stop()
+        said = json.loads(_file(producing).read_text())
+        warm = first + int(load.rate * WARM_UP_SECONDS)
+        counted = [entry for entry in said["committed"] if entry[0] >= warm]
+        commits = Commits(
+            {n: at for n, at, _ in counted},
+            {n: at for n, _, at in counted},
+            load.count / said["took"],
+        )
+        spent = {name: (after[name] - before[name]) / load.count for name in roots}
+        return commits, json.loads(_file(reading).read_text()), spent
 
-        committed = await self._produce(write, rate, seconds, "set role none", "notify floor")
-        await asyncio.sleep(SETTLE_SECONDS)
-        reading.cancel()
-        with suppress(asyncio.CancelledError):
-            await reading
-        return [max(0.0, arrived[n] - at) for n, at in committed.items()]
+    def _start(self, stack: ExitStack, program: str, *arguments: str) -> Child:
+        self._started += 1
+        name = f"{program}-{self._started}"
+        file = self._folder / f"{name}.json"
+        environment = {"CHATSYNC_DATABASE_URL": self._server.url}
+        command = [sys.executable, str(_PROGRAMS / f"{program}.py"), *arguments, str(file)]
+        child = processes.start(name, command, self._folder, environment)
+        stack.callback(child.stop)
+        return child
 
-    async def _read_floor(self, arrived: dict[int, float]) -> None:
-        async with (
-            await psycopg.AsyncConnection.connect(self.url, autocommit=True) as listener,
-            await psycopg.AsyncConnection.connect(self.url, autocommit=True) as query,
-        ):
-            await listener.execute("listen floor")
-            newest = 0
-            async for _ in listener.notifies():
-                # Commits overlap: a lower number may come after a higher one.
-                rows = await query.execute(
-                    "select n from public.floor where n > %s order by n", [newest - 100]
-                )
-                now = time.time()
-                for (number,) in await rows.fetchall():
-                    arrived.setdefault(number, now)
-                    newest = max(newest, number)
 
-    async def _produce(
-        self, write: Write, rate: int, seconds: float, role: str, ring: str | None = None
-    ) -> dict[int, float]:
-        """Commit at an even rate; returns when each commit was answered."""
-        committed: dict[int, float] = {}
-        first, count = self._next, int(rate * seconds)
-        self._next += count
-        numbers = iter(range(first, first + count))
-        began = time.monotonic()
+def _file(child: Child) -> Path:
+    return child.log.with_suffix(".json")
 
-        async def work() -> None:
-            async with await psycopg.AsyncConnection.connect(
-                self.url, autocommit=True
-            ) as connection:
-                await connection.execute(role.encode())
-                for number in numbers:
-                    due = began + (number - first) / rate
-                    await asyncio.sleep(max(0.0, due - time.monotonic()))
-                    await write(connection, number)
-                    committed[number] = time.time()
-                    if ring is not None:
-                        await connection.execute(ring.encode())
 
-        await asyncio.gather(*(work() for _ in range(CONNECTIONS)))
-        if time.monotonic() - began > seconds * 1.1 + 1:
-            raise BenchmarkError(f"this machine does not commit {rate} events in a second")
-        return committed
+def _await_end(child: Child, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while child.process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if child.process.poll() != 0:
+        raise BenchmarkError(f"{child.name} did not end: {child.cause()}")
+
+
+def _arrived(came: Iterable[tuple[int, float]], committed: Mapping[int, float]) -> dict[int, float]:
+    """When each event came to a socket. Raises BenchmarkError unless each came, once."""
+    came = [(n, at) for n, at in came if n in committed]
+    arrived = dict(came)
+    if len(arrived) != len(came) or len(arrived) != len(committed):
+        raise BenchmarkError(f"of {len(committed)} events {len(arrived)} came, {len(came)} times")
+    return arrived
+
+
+def _metrics(port: int) -> dict[str, float]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    finally:
+        connection.close()
+    return {name: float(value) for name, value in re.findall(r"^(chatsync_\w+) (\S+)$", text, re.M)}
+
+
+def _means(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """What the gateway itself counted meanwhile, a read of the log at a time."""
+    means: dict[str, float] = {}
+    for name in _MEANS:
+        total, count = (
+            after[f"chatsync_{name}_seconds_{part}"] - before[f"chatsync_{name}_seconds_{part}"]
+            for part in ("sum", "count")
+        )
+        means[name] = total / count if count else 0.0
+    return means
 
 
 def opened(folder: Path, stack: ExitStack, **settings: str) -> Stage:
@@ -183,8 +231,7 @@ def opened(folder: Path, stack: ExitStack, **settings: str) -> Stage:
     gateway = processes.start("serve", [*command, "serve"], folder, environment)
     stack.callback(gateway.stop)
     gateway.await_that(lambda: _is_ready(port))
-    pids = {"gateway": gateway.pid, "postgres": server.pid}
-    return Stage(server.url, port, token, pids, stack)
+    return Stage(server, gateway, port, token, folder)
 
 
 def _is_ready(port: int) -> bool:

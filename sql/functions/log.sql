@@ -45,11 +45,12 @@ begin
 end
 $$;
 
--- Called by any process after its commits, in autocommit. Numbers up to p_limit committed events and
--- returns {tenant: head} of the logs that grew, or null when another process holds the lock.
--- The caller then looks at outbox_waiting() in a new statement and calls again while it finds a row:
--- an event that was committed while the lock was held is otherwise left behind.
-create or replace function chatsync.stamp(p_limit integer default 1000) returns jsonb
+-- Called by stamp() and stamp_and_follow(). Of the tenants in p_followed (ids with commas) p_events are the
+-- new events, for who would read them next; a tenant that got many, or large ones, is left out. Each is an
+-- array: tenant, epoch, seq, topics as JSON, type, data, correlation id, created_at, stamped_at (ISO 8601).
+create or replace function chatsync.stamp_for(
+  p_limit integer, p_followed text, out p_heads jsonb, out p_events text[]
+)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set jit = off
@@ -59,7 +60,6 @@ set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-  v_heads jsonb;
   v_low bigint;
   v_ids bigint[];
   v_tenants text[];
@@ -69,7 +69,7 @@ begin
       using errcode = 'CS003';
   end if;
   if not pg_try_advisory_xact_lock(chatsync.stamping_lock()) then
-    return null;
+    return;
   end if;
   perform chatsync.open_epochs_if_moved();
   perform chatsync.raise_low_water('outbox');
@@ -78,7 +78,8 @@ begin
   select array_agg(o.id), array_agg(distinct o.tenant_id) into v_ids, v_tenants
   from (select id, tenant_id from chatsync.outbox where id >= v_low order by id limit p_limit) as o;
   if v_ids is null then
-    return '{}';
+    p_heads := '{}';
+    return;
   end if;
   -- A tenant has its stream from its beginning; what was made by hand may lack one. Asked by tenant and
   -- not by event: of a row that is updated by each stamp, many versions may have to be walked over.
@@ -92,13 +93,13 @@ begin
     returning *
   ),
   counted as (
-    select tenant_id, count(*) as events from taken group by tenant_id
+    select tenant_id, count(*) as events, sum(pg_column_size(data)) as bytes from taken group by tenant_id
   ),
   raised as (
     update chatsync.streams s set head = s.head + c.events
     from counted c
     where s.tenant_id = c.tenant_id
-    returning s.tenant_id, s.head, s.head - c.events as previous_head
+    returning s.tenant_id, s.epoch, s.head, s.head - c.events as previous_head, c.events, c.bytes
   ),
   stamped as (
     insert into chatsync.event_log (
@@ -108,9 +109,33 @@ begin
       t.topics, t.type, t.data, t.correlation_id, t.created_at, statement_timestamp()
     from taken t
     join raised r on r.tenant_id = t.tenant_id
+    returning *
+  ),
+  told as (
+    select s.tenant_id, s.seq, array[
+      s.tenant_id, r.epoch, s.seq::text, to_json(s.topics)::text, s.type, s.data::text,
+      s.correlation_id, to_json(s.created_at)#>>'{}', to_json(s.stamped_at)#>>'{}'] as event
+    from stamped s
+    join raised r on r.tenant_id = s.tenant_id
+    where r.tenant_id = any (string_to_array(p_followed, ',')) and r.events <= 200 and r.bytes <= 65536
   )
-  select jsonb_object_agg(tenant_id, head) into v_heads from raised;
-  return coalesce(v_heads, '{}');
+  select
+    coalesce((select jsonb_object_agg(tenant_id, head) from raised), '{}'),
+    (select array_agg(event order by tenant_id, seq) from told)
+  into p_heads, p_events;
+end
+$$;
+
+-- Called by any process after its commits, in autocommit. Numbers up to p_limit committed events and
+-- returns {tenant: head} of the logs that grew, or null when another process holds the lock.
+-- The caller then looks at outbox_waiting() in a new statement and calls again while it finds a row:
+-- an event that was committed while the lock was held is otherwise left behind.
+create or replace function chatsync.stamp(p_limit integer default 1000) returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (chatsync.stamp_for(p_limit, null)).p_heads;
 end
 $$;
 
@@ -178,6 +203,7 @@ $$;
 grant execute on function chatsync.publish(text, text[], text, jsonb, text) to chatsync_worker;
 grant execute on function
   chatsync.stamp(integer),
+  chatsync.stamp_for(integer, text),
   chatsync.outbox_waiting(),
   chatsync.stream_positions(text[]),
   chatsync.read_events(text[], bigint[], integer),

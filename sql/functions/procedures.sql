@@ -1,19 +1,21 @@
 -- Whole steps of a process in one round trip, each of several transactions: called in autocommit only.
 -- A procedure that commits can have no search_path of its own, so every name here has its schema.
 
--- Called after commits that published: stamp(), then the bell in a transaction of its own, since NOTIFY
+-- Called after commits that published: stamp_for(), then the bell in a transaction of its own, since NOTIFY
 -- holds a cluster-wide lock until its commit is flushed, then the look at the outbox without the lock.
--- p_by is who rings, and need not listen to itself. p_tenants are those whose logs grew; with p_is_left
--- an event may be waiting, and the caller comes again.
-create or replace procedure chatsync.stamp_and_ring(
-  p_limit integer, p_by text, inout p_tenants text[] default null, inout p_is_left boolean default null
+-- p_by is who rings, and need not listen to itself; null leaves the bell to the caller. p_tenants are those
+-- whose logs grew, p_events what is new of those in p_followed; with p_is_left the caller comes again.
+create or replace procedure chatsync.stamp_and_follow(
+  p_limit integer, p_by text, p_followed text,
+  inout p_tenants text[] default null, inout p_is_left boolean default null,
+  inout p_events text[] default null
 )
 language plpgsql
 as $$
 declare
   v_heads jsonb;
 begin
-  v_heads := chatsync.stamp(p_limit);
+  select s.p_heads, s.p_events into v_heads, p_events from chatsync.stamp_for(p_limit, p_followed) as s;
   commit;
   if v_heads is null then
     -- Whoever holds the lock may have missed our event.
@@ -22,10 +24,25 @@ begin
   end if;
   if v_heads <> '{}' then
     p_tenants := array(select pg_catalog.jsonb_object_keys(v_heads));
-    perform chatsync.ring_hint('tenants', p_tenants, p_by);
-    commit;
+    if p_by is not null then
+      perform chatsync.ring_hint('tenants', p_tenants, p_by);
+      commit;
+    end if;
   end if;
   p_is_left := chatsync.outbox_waiting();
+end
+$$;
+
+-- Called by who reads none of it next: stamp_and_follow() for nobody.
+create or replace procedure chatsync.stamp_and_ring(
+  p_limit integer, p_by text, inout p_tenants text[] default null, inout p_is_left boolean default null
+)
+language plpgsql
+as $$
+declare
+  v_events text[];
+begin
+  call chatsync.stamp_and_follow(p_limit, p_by, null, p_tenants, p_is_left, v_events);
 end
 $$;
 
@@ -87,7 +104,9 @@ begin
 end
 $$;
 
-grant execute on procedure chatsync.stamp_and_ring(integer, text, text[], boolean)
+grant execute on procedure
+  chatsync.stamp_and_follow(integer, text, text, text[], boolean, text[]),
+  chatsync.stamp_and_ring(integer, text, text[], boolean)
 to chatsync_worker, chatsync_gateway;
 grant execute on procedure
   chatsync.take_deliveries(bigint[], text[], bytea[], jsonb[], integer, text)

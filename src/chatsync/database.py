@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from chatsync.errors import ConfigError, DatabaseUnavailable, LeaseLost, QueueFull
-from chatsync.patience import patience
+from chatsync.patience import CONNECT_SECONDS, parameters, patience
 
 Role: TypeAlias = Literal[
     "chatsync_gateway",
@@ -93,7 +93,7 @@ class Database:
             configure=self._configure,
             check=_check,
             reset=_note_use,
-            kwargs={"autocommit": True, "application_name": name, "connect_timeout": 5},
+            kwargs=parameters(url, autocommit=True, application_name=name),
         )
 
     async def open(self) -> None:
@@ -149,9 +149,15 @@ class Database:
                     await connection.set_isolation_level(None)
                     await connection.set_read_only(None)
 
-    async def fetch_value(self, query: LiteralString, parameters: Sequence[object] = ()) -> Any:
+    async def fetch_value(
+        self,
+        query: LiteralString,
+        parameters: Sequence[object] = (),
+        *,
+        patience_seconds: float | None = None,
+    ) -> Any:
         """Run one statement in autocommit and return its first value, or None."""
-        async with self.connection() as connection:
+        async with self.connection(patience_seconds=patience_seconds) as connection:
             return await _first_value(connection, query, parameters)
 
     def link(self, patience_seconds: float | None = None) -> "Link":
@@ -216,9 +222,8 @@ class Link:
 
 async def connect(url: str, role: Role, *, name: str = "chatsync") -> Connection:
     """A connection of its own in autocommit, for a listener, a ringer or a lease."""
-    connection = await psycopg.AsyncConnection.connect(
-        url, autocommit=True, application_name=name, connect_timeout=5
-    )
+    named = parameters(url, autocommit=True, application_name=name)
+    connection = await psycopg.AsyncConnection.connect(url, **named)
     try:
         await take_role(connection, role)
     except BaseException:
@@ -228,16 +233,17 @@ async def connect(url: str, role: Role, *, name: str = "chatsync") -> Connection
 
 
 async def take_role(connection: Connection, role: Role) -> None:
-    await connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
-    await connection.execute(
-        # Our own commits ring by themselves; a session that stops answering inside a
-        # transaction must not hold its locks past a worker's lease.
-        "select set_config('chatsync.doorbell', 'off', false),"
-        " set_config('lock_timeout', '5s', false),"
-        " set_config('statement_timeout', '30s', false),"
-        " set_config('idle_in_transaction_session_timeout', '10s', false),"
-        " set_config('search_path', 'chatsync', false)"
-    )
+    with patience(connection, CONNECT_SECONDS):
+        await connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
+        await connection.execute(
+            # Our own commits ring by themselves; a session that stops answering inside a
+            # transaction must not hold its locks past a worker's lease.
+            "select set_config('chatsync.doorbell', 'off', false),"
+            " set_config('lock_timeout', '5s', false),"
+            " set_config('statement_timeout', '30s', false),"
+            " set_config('idle_in_transaction_session_timeout', '10s', false),"
+            " set_config('search_path', 'chatsync', false)"
+        )
 
 
 def translated(error: psycopg.Error) -> Exception:

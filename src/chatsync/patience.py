@@ -11,6 +11,24 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+CONNECT_SECONDS = 5
+# A machine that is gone acknowledges nothing: the kernel finds out within half a minute, whatever
+# is waited for. Unix sockets know none of it.
+KERNEL = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+
+
+def parameters(url: str, **more: object) -> dict[str, Any]:
+    """How to connect, where the URL does not say otherwise."""
+    given = conninfo_to_dict(url)
+    ours = {"connect_timeout": CONNECT_SECONDS, **KERNEL}
+    return {name: value for name, value in ours.items() if name not in given} | more
 
 
 @contextmanager

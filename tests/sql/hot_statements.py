@@ -15,7 +15,7 @@ SINCE = {"p_correlation_id": ("text", "'c7'"), "p_since": ("timestamptz", "null"
 STATEMENTS = [
     *QUEUE_STATEMENTS,
     Statement(
-        "stamp",
+        "stamp_for",
         "outbox_pkey",
         {"p_limit": ("integer", "100"), "v_low": ("bigint", "0")},
         """

@@ -8,8 +8,11 @@ from sql.catalog import names
 from sql.queue_calls import value
 
 PUBLIC_FUNCTIONS = {
+    "duty_lock",
     "now",
     "ring",
+    "ring_for_outbox",
+    "silence_lock",
     "status_rank",
     "wire_conversation",
     "wire_message",
@@ -75,7 +78,7 @@ DEFINER_FUNCTIONS = {
     "set_policy",
     "set_reopen_hours",
     "spend_ticket",
-    "stamp",
+    "stamp_for",
     "take_device",
     "take_devices",
     "timeline",

@@ -13,6 +13,7 @@ from chatsync.events.hint import EVERYTHING, MAX_PAYLOAD_BYTES, Hint, Typed, in_
         Hint(tenants=frozenset({"t1", "t2"}), queues=frozenset({"inbound"})),
         Hint(probe="nonce"),
         Hint(sessions=frozenset({"s1", "s2"})),
+        Hint(outbox=True),
         Hint(frozenset({"é", "a b"}), frozenset({"q"}), "p"),
         EVERYTHING,
     ],
@@ -33,6 +34,7 @@ def test_hints_add_up():
     both = Hint(frozenset({"a"}), frozenset({"q"})) | Hint(frozenset({"b"}), frozenset({"r"}), "p")
     assert both == Hint(frozenset({"a", "b"}), frozenset({"q", "r"}), "p")
     assert (both | Hint()).probe == "p"
+    assert (both | Hint(outbox=True)).outbox
     assert (both | EVERYTHING).is_everything
     assert (EVERYTHING | both).is_everything
 

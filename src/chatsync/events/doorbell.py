@@ -48,6 +48,10 @@ class Doorbell:
     def ring(self, hint: Hint) -> None:
         """Tell this process now and the others within some milliseconds."""
         self.hear(hint)
+        self.tell_others(hint)
+
+    def tell_others(self, hint: Hint) -> None:
+        """Tell the other processes within some milliseconds."""
         self._waiting |= hint
         self._has_waiting.set()
 

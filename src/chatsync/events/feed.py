@@ -6,7 +6,7 @@ aligned blocks, each by one query however many sessions want it. Checks that num
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -17,6 +17,7 @@ from chatsync.events.blocks import BLOCK, Blocks, Key
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.encoding import encode
 from chatsync.events.hint import Hint
+from chatsync.events.stamped import followed
 from chatsync.model import Cursor, Event
 from chatsync.telemetry import metrics, stages
 
@@ -103,6 +104,7 @@ class Feed:
         self._woken = asyncio.Event()
         self._blocks = Blocks(self._read_block)
         self._refreshes: dict[str, asyncio.Task[None]] = {}
+        self.followed: str | None = None
         doorbell.subscribe(self._hear)
 
     async def attach(self, tenant_id: str) -> TenantFeed:
@@ -113,6 +115,7 @@ class Feed:
         feed = self._feeds.get(tenant_id)
         if feed is None:
             feed = self._feeds[tenant_id] = TenantFeed(tenant_id)
+            self.followed = followed(self._feeds)
         feed.readers += 1
         try:
             if not feed.epoch:
@@ -126,6 +129,7 @@ class Feed:
         feed.readers -= 1
         if feed.readers == 0:
             self._feeds.pop(feed.tenant_id, None)
+            self.followed = followed(self._feeds)
 
     def find(self, tenant_id: str) -> TenantFeed | None:
         """The feed of a tenant with readers here."""
@@ -153,6 +157,18 @@ class Feed:
         if not found:
             raise Trimmed
         return found
+
+    def take(self, events: Mapping[str, list[Row]]) -> None:
+        """Take what this process stamped itself; what does not follow on is read instead."""
+        for tenant_id, rows in events.items():
+            feed = self._feeds.get(tenant_id)
+            if feed is None:
+                continue
+            if feed.epoch == rows[0][1] and rows[0][2] <= feed.head + 1:
+                self._append(feed, rows)
+            else:
+                self._moved.add(tenant_id)
+                self._woken.set()
 
     async def run(self) -> None:
         try:

@@ -33,7 +33,7 @@ class Typed:
 class Hint:
     """Tenants whose logs grew, queues that got work, sessions whose device may have another one.
 
-    `is_everything` says look everywhere.
+    `is_everything` says look everywhere, `outbox` only where events wait for their numbers.
 
     `by` names the process that rings, which has heard it already. `presence` names tenants of whom
     somebody came, changed or went. `was_deaf`: what was rung before may not have been heard.
@@ -48,6 +48,7 @@ class Hint:
     presence: frozenset[str] = frozenset()
     typing: tuple[Typed, ...] = ()
     was_deaf: bool = False
+    outbox: bool = False
 
     def __or__(self, other: "Hint") -> "Hint":
         return Hint(
@@ -60,6 +61,7 @@ class Hint:
             self.presence | other.presence,
             self.typing + other.typing,
             self.was_deaf or other.was_deaf,
+            self.outbox or other.outbox,
         )
 
     def encode(self) -> str:
@@ -81,6 +83,8 @@ class Hint:
             named["presence"] = sorted(self.presence)
         if self.typing:
             named["typing"] = [astuple(typed) for typed in self.typing]
+        if self.outbox:
+            named["outbox"] = True
         payload = json.dumps(named, separators=(",", ":"))
         return payload if len(payload.encode()) <= MAX_PAYLOAD_BYTES else ""
 
@@ -102,6 +106,7 @@ class Hint:
             sessions=_names(named.get("sessions")),
             presence=_names(named.get("presence")),
             typing=_typing(named.get("typing")),
+            outbox=named.get("outbox") is True,
         )
 
 

@@ -4,15 +4,18 @@ Any process may stamp; the lock in stamp() lets one do it at a time.
 """
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Protocol
 
 import psycopg
 import structlog
 
-from chatsync.database import Database
+from chatsync.database import Connection, Database, Row
 from chatsync.errors import DatabaseUnavailable
 from chatsync.events.doorbell import Doorbell
+from chatsync.events.duty import Duty
 from chatsync.events.hint import Hint
+from chatsync.events.stamped import Stamped, decode
 from chatsync.telemetry import metrics
 
 BATCH = 2000
@@ -25,19 +28,33 @@ ANSWER_SECONDS = 6.0
 log = structlog.stdlib.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Stamped:
-    """What stamp_and_ring() did: whose logs grew, and whether an event may still be waiting."""
+class Follower(Protocol):
+    """Who reads what is stamped, in the same process."""
 
-    tenants: frozenset[str]
-    is_left: bool
+    @property
+    def followed(self) -> str | None:
+        """Whose events to bring along, by their ids with commas."""
+        ...
+
+    def take(self, events: Mapping[str, list[Row]]) -> None:
+        """Take new events, which are in the log and durable; none is taken twice."""
+        ...
 
 
 class Stamper:
     """`run` it as a task; `poke` it after a commit that published."""
 
-    def __init__(self, database: Database, doorbell: Doorbell, *, poll_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        doorbell: Doorbell,
+        *,
+        poll_seconds: float,
+        follower: Follower | None = None,
+    ) -> None:
         self._link = database.link(ANSWER_SECONDS)
+        self._follower = follower
+        self._duty = Duty()
         self._doorbell = doorbell
         self._poll_seconds = poll_seconds
         self._poked = asyncio.Event()
@@ -55,7 +72,11 @@ class Stamper:
         """Go on after a call that stamped and rang by itself."""
         if stamped.tenants:
             metrics.STAMPS.inc()
-            self._doorbell.hear(Hint(tenants=stamped.tenants))
+            if self._follower is not None and stamped.events:
+                self._follower.take(stamped.events)
+            # Who was given the events need not look for them.
+            if others := stamped.tenants - stamped.events.keys():
+                self._doorbell.hear(Hint(tenants=others))
         if stamped.is_left:
             self._poked.set()
 
@@ -69,31 +90,58 @@ class Stamper:
                         self._poked.set()
                 except (DatabaseUnavailable, psycopg.Error) as error:
                     log.warning("stamping_failed", error=repr(error))
+                    # While the connection lives, foreign writers rely on who is on duty.
+                    self._duty.end()
+                    await self._link.close()
         finally:
             await self._link.close()
 
     async def _stamp(self) -> bool:
         """Whether there is anything left to come again for."""
         async with self._link.connection() as connection:
-            cursor = await connection.execute(
-                "call chatsync.stamp_and_ring(%s, %s)", [BATCH, self._doorbell.name]
-            )
-            row = await cursor.fetchone()
+            if self._follower is None:
+                stamped = await self._stamp_for_others(connection)
+            else:
+                stamped = await self._stamp_for(self._follower, connection)
+            self.note(stamped)
+            if self._follower is not None and await self._duty.review(
+                connection, found=bool(stamped.tenants), is_pressed=self._poked.is_set()
+            ):
+                self._poked.set()
+        return stamped.is_left and not stamped.tenants
+
+    async def _stamp_for(self, follower: Follower, connection: Connection) -> Stamped:
+        """Number what is committed. Others are told later: NOTIFY may wait for those who write."""
+        cursor = await connection.execute(
+            "call chatsync.stamp_and_follow(%s, null, %s)", [BATCH, follower.followed]
+        )
+        row = await cursor.fetchone()
         assert row is not None
-        stamped = Stamped(frozenset(row[0] or ()), row[1])
-        self.note(stamped)
-        return stamped.is_left
+        tenants, is_left, events = row
+        stamped = Stamped(frozenset(tenants or ()), is_left, decode(events))
+        if stamped.tenants:
+            self._doorbell.tell_others(Hint(tenants=stamped.tenants))
+        return stamped
+
+    async def _stamp_for_others(self, connection: Connection) -> Stamped:
+        cursor = await connection.execute(
+            "call chatsync.stamp_and_ring(%s, %s)", [BATCH, self._doorbell.name]
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        tenants, is_left = row
+        return Stamped(frozenset(tenants or ()), is_left)
 
     async def _wait(self) -> None:
         """Until somebody pokes, or it is time to look."""
         try:
-            async with asyncio.timeout(self._poll_seconds):
+            async with asyncio.timeout(self._duty.wait_seconds(self._poll_seconds)):
                 await self._poked.wait()
         except TimeoutError:
             pass
         self._poked.clear()
 
     def _hear(self, hint: Hint) -> None:
-        # Only a foreign writer's bare bell may be about the outbox; ours stamp for themselves.
-        if hint.is_everything:
+        # Only a foreign writer's bell is about the outbox; ours stamp for themselves.
+        if hint.outbox or hint.is_everything:
             self._poked.set()

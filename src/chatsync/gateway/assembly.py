@@ -70,7 +70,12 @@ def assemble(settings: Settings) -> Parts:
         shared=shared,
         doorbell=doorbell,
         listener=Listener(url, "chatsync_gateway", doorbell),
-        stamper=Stamper(database, doorbell, poll_seconds=settings.poll_interval_ms / 1000),
+        stamper=Stamper(
+            database,
+            doorbell,
+            poll_seconds=settings.poll_interval_ms / 1000,
+            follower=shared.feed,
+        ),
         census=Census(database, shared.hub, shared.feed),
         stranded=Stranded(shared.hub, shared.feed, settings.ping_timeout_ms / 1000),
         intake=Intake(database, doorbell, max_retries=settings.max_retries),

@@ -11,8 +11,9 @@ from typing import Any
 
 import structlog
 
-from chatsync.database import Link
+from chatsync.database import PATIENCE_SECONDS, Link
 from chatsync.errors import DatabaseUnavailable, LeaseLost, Retry
+from chatsync.patience import patience
 from chatsync.queue.handler import (
     Applied,
     Handler,
@@ -33,6 +34,8 @@ MAX_RERUNS = 5
 # leaves its events to the stamper, which numbers them meanwhile.
 PART = 250
 STAMP_APART_FROM = 100
+# Of a careful run: many statements and calls of a handler, each with its own limit.
+CAREFUL_SECONDS = 3600.0
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -54,9 +57,12 @@ class Batches:
     # batch was full, so that a lone message is looked for once.
     consumers = 2
 
-    def __init__(self, handler: Handler[Any], workplace: Workplace) -> None:
+    def __init__(
+        self, handler: Handler[Any], workplace: Workplace, *, timeout_seconds: float = 0.0
+    ) -> None:
         self._handler = handler
         self._workplace = workplace
+        self._patience_seconds = timeout_seconds + PATIENCE_SECONDS
 
     async def room(self, batch_size: int) -> int:
         return batch_size
@@ -127,7 +133,8 @@ class Batches:
             )
         async with link.connection() as connection:
             try:
-                applied = await self._handler.apply_and_settle(connection, prepared, settlement)
+                with patience(connection, self._patience_seconds):
+                    applied = await self._handler.apply_and_settle(connection, prepared, settlement)
             except Exception as error:
                 raise_if_not_ours(error)
                 log.info("batch_failed", messages=len(part), error=repr(error))
@@ -141,7 +148,9 @@ class Batches:
         """Find out which fail, and settle each as it deserves; returns how many were put aside."""
         rest = [message for part in work.parts for message in part]
         aside = PutAside()
-        async with self._workplace.database.transaction() as connection:
+        async with self._workplace.database.transaction(
+            patience_seconds=CAREFUL_SECONDS
+        ) as connection:
             if work.reruns >= MAX_RERUNS:
                 fail_all(rest, Retry("the database gave up on this batch"), aside)
             else:

@@ -17,7 +17,7 @@ from chatsync.errors import (
     Permanent,
     Retry,
 )
-from chatsync.events.stamper import Stamped
+from chatsync.events.stamped import Stamped
 from chatsync.queue.message import Failure, Lane, QueueMessage, Rest
 
 log = structlog.stdlib.get_logger(__name__)

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from chatsync.database import Connection
 from chatsync.errors import Permanent
-from chatsync.events.stamper import Stamped
+from chatsync.events.stamped import Stamped
 from chatsync.inbox.commands import Prepared, apply_one_by_one, prepare
 from chatsync.inbox.documents import InboundItem
 from chatsync.providers import evolution, standard, whatsapp_cloud

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-from chatsync.database import Database
+from chatsync.database import PATIENCE_SECONDS, Database
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.listener import Listener
 from chatsync.events.stamper import Stamper
@@ -30,7 +30,13 @@ async def working(
     `fit` says what is done with which queue; without it deliveries are processed.
     """
     url = settings.require_database_url()
-    database = Database(url, "chatsync_worker", size=settings.pool_size, name="chatsync worker")
+    database = Database(
+        url,
+        "chatsync_worker",
+        size=settings.pool_size,
+        name="chatsync worker",
+        patience_seconds=PATIENCE_SECONDS,
+    )
     await database.open()
     try:
         poll_seconds = settings.poll_interval_ms / 1000
@@ -77,7 +83,13 @@ async def worker_process(
 async def enqueuing(settings: Settings) -> AsyncGenerator[tuple[Database, Doorbell]]:
     """What it takes to put messages in line, and no more. Raises ConfigError."""
     url = settings.require_database_url()
-    database = Database(url, "chatsync_worker", size=settings.pool_size, name="chatsync producer")
+    database = Database(
+        url,
+        "chatsync_worker",
+        size=settings.pool_size,
+        name="chatsync producer",
+        patience_seconds=PATIENCE_SECONDS,
+    )
     doorbell = Doorbell(url, "chatsync_worker")
     await database.open()
     try:

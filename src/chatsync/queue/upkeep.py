@@ -14,6 +14,8 @@ from chatsync.events.hint import EVERYTHING
 from chatsync.telemetry import metrics
 
 REAP_SECONDS = 1.0  # A dead process's work is to be taken over within two.
+# The server waits for locks for 5 s at most.
+ANSWER_SECONDS = 10.0
 SWEEP_SECONDS = 10.0
 # A sweep looks at all lanes from their beginnings, also where many rows are dead.
 SWEEP_SHARE = 50
@@ -70,10 +72,14 @@ class Upkeep:
 
     async def _raise_low_waters(self) -> None:
         for name in ("messages", "leases"):
-            await self._database.fetch_value("select chatsync.raise_low_water(%s)", [name])
+            await self._database.fetch_value(
+                "select chatsync.raise_low_water(%s)", [name], patience_seconds=ANSWER_SECONDS
+            )
 
     async def _reap(self) -> None:
-        freed = await self._database.fetch_value("select chatsync.reap()")
+        freed = await self._database.fetch_value(
+            "select chatsync.reap()", patience_seconds=ANSWER_SECONDS
+        )
         if freed:
             log.warning("work_freed", messages=freed)
             metrics.QUEUE_FREED.inc(freed)

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
+import psycopg
 import structlog
 
 from chatsync.database import Link
 from chatsync.errors import DatabaseUnavailable
 from chatsync.events.hint import Hint
+from chatsync.patience import patience
 from chatsync.queue.message import QueueMessage, claim
 from chatsync.queue.workplace import Workplace
 from chatsync.supervision import back_off
@@ -20,6 +22,8 @@ GATHER_FROM = 8
 GATHER_SECONDS = 0.01
 # A due time is exact to some tens of milliseconds.
 ASK_SECONDS = 0.02
+# Milliseconds, unless an open transaction is in its way: the server gives up after 5 s.
+CLAIM_SECONDS = 10.0
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -127,7 +131,14 @@ class Worker:
         self, link: Link, queue: str, worker_id: int, limit: int
     ) -> list[QueueMessage]:
         async with link.connection() as connection:
-            return await claim(connection, queue, worker_id, limit)
+            try:
+                with patience(connection, CLAIM_SECONDS):
+                    return await claim(connection, queue, worker_id, limit)
+            except psycopg.OperationalError as error:
+                if error.sqlstate is None:
+                    # No answer: what it may have claimed all the same nobody here knows of.
+                    self._workplace.lease.give_up(worker_id)
+                raise
 
     async def _wait(self, queue: str, woken: asyncio.Event) -> None:
         """Sleep until there may be something to claim."""
@@ -140,7 +151,7 @@ class Worker:
         if woken is self._woken[queue][0]:
             try:
                 due_at = await self._workplace.database.fetch_value(
-                    "select chatsync.next_ready_at(%s)", [queue]
+                    "select chatsync.next_ready_at(%s)", [queue], patience_seconds=CLAIM_SECONDS
                 )
             except DatabaseUnavailable:
                 # The claim that follows says so.

@@ -7,7 +7,7 @@ from psycopg import pq
 
 from chatsync.database import Connection
 from chatsync.errors import Retry
-from chatsync.events.stamper import Stamped
+from chatsync.events.stamped import Stamped
 from chatsync.queue.handler import Applied, Settlement, bounded
 from chatsync.queue.message import QueueMessage
 from chatsync.worker.message import Message, Payload, Reader

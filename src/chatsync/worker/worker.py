@@ -114,7 +114,7 @@ class Worker:
         def register(function: Book[Payload]) -> Book[Payload]:
             def build(workplace: Workplace, producer: Producer) -> WorkOff:
                 handler = Transactional(function, reader, producer, timeout_seconds=timeout)
-                return Batches(handler, workplace)
+                return Batches(handler, workplace, timeout_seconds=timeout)
 
             return self._register(queue, function, build)
 
