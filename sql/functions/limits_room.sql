@@ -4,6 +4,7 @@
 create or replace function chatsync.queue_room(p_queue text) returns integer
 language sql stable
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 as $$
   select min(
@@ -23,6 +24,7 @@ create or replace function chatsync.count_in_flight(p_queue text, p_per text, p_
 returns table (value text, messages bigint)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set jit = off
 set enable_seqscan = off
 as $$
   select
