@@ -1,18 +1,20 @@
 """Where systems are measured: one PostgreSQL with a database for each, and a Redis."""
 
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 from side_by_side import postgres, redis
+from side_by_side.processes import BenchmarkError
 
 import chatsync
 from chatsync.dev.postgres.cluster import ROLE, SUPERUSER, password_file
 from queues.system import System
 
 _SOURCES = Path(chatsync.__file__).resolve().parent.parent
+PURGES = 5
 
 
 class Place:
@@ -51,8 +53,14 @@ class Place:
         return bool(row and row[0])
 
     def purge(self, system: System, connection: psycopg.Connection[object]) -> None:
-        if not system.has_redis:
-            connection.execute(system.purge.encode())
+        if system.has_redis:
+            return
+        for _ in range(PURGES):
+            # A worker that is just looking after its tables may be in the way.
+            with suppress(psycopg.errors.DeadlockDetected):
+                connection.execute(system.purge.encode())
+                return
+        raise BenchmarkError(f"{system.name} does not let its tables be emptied")
 
     def settle_down(self, connection: psycopg.Connection[object]) -> None:
         """Statistics as autovacuum would take them within a minute, and nothing left to write."""
