@@ -1,9 +1,35 @@
 """What a session's user sees: nothing is looked at unless a rule hides something."""
 
 import json
+from collections.abc import Sequence
+from typing import cast
 
+import pytest
+
+from chatsync.gateway import sight as module
+from chatsync.gateway.access import Access
 from chatsync.gateway.sight import Sight, about
-from chatsync.model import Event
+from chatsync.model import Claims, Event
+
+CLAIMS = Claims("t1", "ana", "agent", None, 0.0)
+
+
+class Rule:
+    """Stands where the database does, and notes what it was asked."""
+
+    def __init__(self, *seen: str) -> None:
+        self.seen = set(seen)
+        self.asked: list[list[str]] = []
+
+    async def visible(self, _: Claims, subjects: Sequence[str]) -> frozenset[str]:
+        self.asked.append(list(subjects))
+        return frozenset(self.seen.intersection(subjects))
+
+
+async def given(sight: Sight, rule: Rule, *found: Event) -> list[int]:
+    """The numbers of the events that are given after a look at them."""
+    await sight.look(cast(Access, rule), CLAIMS, found)
+    return [each.seq for each in sight.visible(found)]
 
 
 def event(seq: int, *topics: str, kind: str = "message:new", **data: object) -> Event:
@@ -46,3 +72,14 @@ def test_a_change_of_access_forgets_what_was_known():
     sight._known = {"conversation:1": True}
     sight.begin(is_limited=True)
     assert sight.unknown([event(1, "conversation:1")]) == ["conversation:1"]
+
+
+async def test_what_a_full_memory_forgets_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_KNOWN", 2)
+    sight, rule = Sight(is_limited=True), Rule("conversation:1", "conversation:3")
+    assert await given(sight, rule, event(1, "conversation:1"), event(2, "conversation:2")) == [1]
+    page = [event(3, "conversation:1"), event(4, "conversation:2"), event(5, "conversation:3")]
+    assert await given(sight, rule, *page) == [3, 5]
+    assert rule.asked[1:] == [["conversation:1", "conversation:2", "conversation:3"]]

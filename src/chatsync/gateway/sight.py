@@ -33,10 +33,13 @@ class Sight:
 
     async def look(self, access: Access, claims: Claims, found: Sequence[Event]) -> None:
         """Have it known what these events are about. Raises DatabaseUnavailable."""
-        if unknown := self.unknown(found):
+        unknown = self.unknown(found)
+        if len(self._known) + len(unknown) > MAX_KNOWN:
+            self._known.clear()
+            # What was known is asked for again: the events may be about that, too.
+            unknown = self.unknown(found)
+        if unknown:
             seen = await access.visible(claims, unknown)
-            if len(self._known) + len(unknown) > MAX_KNOWN:
-                self._known.clear()
             self._known |= {each: each in seen for each in unknown}
 
     def unknown(self, found: Sequence[Event]) -> list[str]:
