@@ -83,3 +83,23 @@ async def test_what_a_full_memory_forgets_is_asked_for_again(
     page = [event(3, "conversation:1"), event(4, "conversation:2"), event(5, "conversation:3")]
     assert await given(sight, rule, *page) == [3, 5]
     assert rule.asked[1:] == [["conversation:1", "conversation:2", "conversation:3"]]
+
+
+async def test_who_sees_a_contact_is_asked_for_each_page() -> None:
+    sight, rule = Sight(is_limited=True), Rule()
+    assert await given(sight, rule, event(1, kind="contact:updated", contact={"id": "9"})) == []
+    # A conversation with the contact came, which may be seen.
+    rule.seen |= {"conversation:5", "contact:9"}
+    new = event(2, kind="conversation:new", conversation={"id": "5"})
+    news = event(3, kind="contact:updated", contact={"id": "9"})
+    assert await given(sight, rule, new, news) == [2, 3]
+    rule.seen.remove("contact:9")
+    assert await given(sight, rule, event(4, kind="contact:updated", contact={"id": "9"})) == []
+
+
+async def test_what_is_known_of_a_conversation_is_not_asked_again() -> None:
+    sight, rule = Sight(is_limited=True), Rule("conversation:1")
+    assert await given(sight, rule, event(1, "conversation:1")) == [1]
+    assert sight.unknown([event(2, "conversation:1")]) == []
+    assert await given(sight, rule, event(2, "conversation:1")) == [2]
+    assert len(rule.asked) == 1

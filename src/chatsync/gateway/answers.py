@@ -91,11 +91,15 @@ class Answers(Member):
         if found:
             self.deliver(feed, found)
 
-    async def look(self, found: Sequence[Event]) -> None:
-        """Have it known who may see what comes next. Raises DatabaseUnavailable."""
+    async def look_and_deliver(self, feed: TenantFeed, found: Sequence[Event]) -> None:
+        """Deliver what comes next when it is known who may see it. Raises DatabaseUnavailable."""
         session = self._session
         assert session.claims is not None
+        place = session.reading.cursor
         await session.sight.look(self._shared.access, session.claims, found)
+        # A redelivery or another life of the log may have moved it meanwhile.
+        if session.reading.cursor == place and feed.epoch == place.epoch:
+            self.deliver(feed, found)
 
     async def ask_again(self, feed: TenantFeed) -> None:
         """Judge anew what the session may hear. Raises DatabaseUnavailable."""

@@ -238,7 +238,7 @@ class Connection(Answers):
             found = feed.after(reading.position, pages.PAGE_EVENTS)
             found = pages.cut(found, pages.SOCKET_BYTES)
             if session.sight.is_limited and session.sight.unknown(found):
-                return self.look(found)
+                return self.look_and_deliver(feed, found)
             self.deliver(feed, found)
             own = FanOut()
             self._add_to(own)
