@@ -46,6 +46,16 @@ def test_an_event_is_about_its_conversations_and_what_its_data_name():
     assert about(event(4, "tenant:t1", kind="order:paid")) == set()
 
 
+@pytest.mark.parametrize(
+    "data",
+    [{}, [], "text", None, {"contact": None}, {"contact": 9}, {"contact": ["id"]}, {"contact": {}}],
+)
+def test_an_event_that_only_looks_like_ours_is_about_its_topics(data: object):
+    encoded = json.dumps({"seq": 1, "data": data}).encode()
+    odd = Event(1, frozenset({"tenant:t1", "conversation:7"}), encoded, "contact:updated")
+    assert about(odd) == {"conversation:7"}
+
+
 def test_where_everybody_sees_everything_nothing_is_asked():
     sight = Sight()
     found = [event(1, "conversation:7")]

@@ -8,6 +8,7 @@ changes with each conversation, so that it is asked for each page.
 
 import json
 from collections.abc import Sequence
+from typing import cast
 
 from chatsync.gateway.access import Access
 from chatsync.model import Claims, Event
@@ -70,6 +71,14 @@ def about(event: Event) -> set[str]:
     """The conversations and contacts of an event, as `conversation:1`."""
     found = {topic for topic in event.topics if topic.startswith("conversation:")}
     if (name := _IN_DATA.get(event.kind)) is not None:
-        data = json.loads(event.encoded)["data"]
-        found.add(f"{name}:{data[name]['id']}")
+        # Whoever publishes in SQL may name an event like ours and say anything in it.
+        match _member(_member(json.loads(event.encoded), "data"), name):
+            case {"id": object() as entity_id}:
+                found.add(f"{name}:{entity_id}")
+            case _:
+                pass
     return found
+
+
+def _member(value: object, name: str) -> object:
+    return cast(dict[str, object], value).get(name) if isinstance(value, dict) else None
