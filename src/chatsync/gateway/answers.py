@@ -55,6 +55,10 @@ class Answers(Member):
         )
         self._is_greeted = False
 
+    @property
+    def session(self) -> Session:
+        return self._session
+
     def hear(self) -> None:
         """Write what others do at this moment."""
         raise NotImplementedError
@@ -64,6 +68,10 @@ class Answers(Member):
         raise NotImplementedError
 
     def deliver(self, feed: TenantFeed, found: Sequence[Event]) -> None:
+        """Give the session the next events of its log and write them."""
+        raise NotImplementedError
+
+    def give(self, feed: TenantFeed, found: Sequence[Event]) -> None:
         """Give the session the next events of its log."""
         self._shared.hub.delivered += pages.give(feed, self._session, found)
 
@@ -104,6 +112,7 @@ class Answers(Member):
     async def ask_again(self, feed: TenantFeed) -> None:
         """Judge anew what the session may hear. Raises DatabaseUnavailable."""
         await standing.ask_again(self._session, self._shared.access, feed)
+        self._company.forget()
 
     async def begin_anew(self, feed: TenantFeed) -> None:
         """Find the place in a log that began another life. Raises DatabaseUnavailable."""
