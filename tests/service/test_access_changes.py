@@ -102,8 +102,8 @@ async def test_a_change_is_judged_when_nothing_comes_after_it(
     gateway: Gateway, database_url: str, owner: SyncConnection
 ) -> None:
     topic = await conversation(gateway)
-    # Not even a ping.
-    settings = settings_for(database_url, ping_interval_ms=600_000)
+    # No timer of the session steps in, either.
+    settings = settings_for(database_url, ping_interval_ms=600_000, connect_timeout_ms=60_000)
     async with (
         running_gateway(settings, with_worker=False) as other,
         other.session(topics=[topic, "tenant", "user"]) as agent,
