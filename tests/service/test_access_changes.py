@@ -4,7 +4,7 @@ import asyncio
 
 from conftest import SyncConnection
 from service.following import hear, numbers, say, until
-from service.harness import Gateway, running_gateway, settings_for, token
+from service.harness import Client, Gateway, running_gateway, settings_for, token
 from service.payloads import delivery, said
 
 RULE = (
@@ -24,6 +24,11 @@ begin
 end
 $$"""
 
+HIDDEN = """
+create or replace function chatsync.can_access_conversation(
+  p_claims jsonb, p_conversation_id bigint)
+returns boolean language sql stable return false"""
+
 
 def is_asking(owner: SyncConnection) -> bool:
     """Whether a rule waits."""
@@ -37,6 +42,14 @@ async def conversation(gateway: Gateway) -> str:
         await gateway.post(delivery(said("hello", "w1")))
         event = (await agent.events_until("hello"))[-1]
     return f"conversation:{event['data']['conversationId']}"
+
+
+async def end_of(agent: Client, kind: str) -> str:
+    """Where the frame ends that brings an event of this kind."""
+    while True:
+        frame = await agent.next("events")
+        if kind in {event["type"] for event in frame["events"]}:
+            return str(frame["to"])
 
 
 async def test_nothing_after_a_change_of_access_reaches_who_lost_it(
@@ -205,6 +218,34 @@ async def test_a_change_while_a_session_begins_is_noticed(
         assert topic in (await agent.next("connected"))["topics"]
         reset = await agent.next("reset")
         assert (reset["reason"], reset["topics"]) == ("access", [topic])
+
+
+async def test_a_takeover_past_a_change_is_judged_by_it(
+    gateway: Gateway, owner: SyncConnection
+) -> None:
+    topic = await conversation(gateway)
+    hello = {"topics": ["tenant", "user"], "device": "phone"}
+    owner.execute("select pg_advisory_lock(77)")
+    async with gateway.session(**hello) as first, gateway.raw() as second:
+        owner.execute(SLOW_RULE)
+        await second.send(type="connect", token=token(), **hello)
+        await until(lambda: is_asking(owner))
+        with owner.transaction():
+            owner.execute(RULE + "true")
+            owner.execute(HIDDEN)
+            owner.execute("select chatsync.access_changed('t1', 'u1')")
+        taken = await end_of(first, "access:changed")
+        await first.send(type="ack", cursor=taken)
+        kept = "select epoch || '.' || seq = %s from chatsync.receipts where device = 'phone'"
+        await until(lambda: (owner.execute(kept, [taken]).fetchone() or [False])[0])
+        owner.execute("select pg_advisory_unlock(77)")
+        assert (await second.next("connected"))["cursor"] == taken
+        for number, topics in enumerate((["tenant:t1", topic], ["tenant:t1"])):
+            owner.execute(
+                "select chatsync.publish('t1', %s, 'test', jsonb_build_object('n', %s::int))",
+                [topics, number],
+            )
+        assert numbers(await hear(second, 1)) == [1]
 
 
 async def test_of_many_who_ask_at_once_one_that_fails_harms_no_other(

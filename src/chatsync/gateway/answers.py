@@ -157,8 +157,7 @@ class Answers(Member):
             now = time.monotonic()
             ends_at = auth.ends_at(claims, now)
             session.opened(claims, wanted, judged.denied, start, now, expires_at=ends_at)
-            # What is passed over may hold a change that the answer does not know.
-            session.is_in_doubt = start.reason is not None and feed.cursor != asked_at
+            session.is_in_doubt = standing.is_overtaken(asked_at, start)
             self._company.enter(claims)
         self._bearer = None
 
