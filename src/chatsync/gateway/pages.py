@@ -38,9 +38,11 @@ async def read(
     Raises DatabaseUnavailable.
     """
     assert session.claims is not None
-    position = session.reading.position
+    place = session.reading.cursor
+    if tenant.epoch != place.epoch:
+        return ()
     try:
-        found = await feed.page(tenant, position, PAGE_EVENTS)
+        found = await feed.page(tenant, place.seq, PAGE_EVENTS)
     except (Trimmed, EpochChanged):
         await feed.refresh(tenant)
         start = await locate(feed, tenant, session.reading.cursor)
@@ -49,8 +51,9 @@ async def read(
         return ()
     found = cut(found, most_bytes)
     await session.sight.look(access, session.claims, found)
-    # A sync or a redelivery may have moved the position while the log was read.
-    return found if session.reading.position == position else ()
+    # A sync or a redelivery may have moved the position while the log was read, and another life of
+    # the log have begun.
+    return found if session.reading.cursor == place and tenant.epoch == place.epoch else ()
 
 
 def give(tenant: TenantFeed, session: Session, found: Sequence[Event]) -> int:
