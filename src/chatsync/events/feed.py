@@ -17,6 +17,7 @@ from chatsync.events.blocks import BLOCK, Blocks, Key
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.encoding import encode
 from chatsync.events.hint import Hint
+from chatsync.events.shared_frames import SharedFrames
 from chatsync.events.stamped import followed
 from chatsync.model import Cursor, Event
 from chatsync.telemetry import metrics, stages
@@ -52,8 +53,7 @@ class TenantFeed:
     # What came last, and after which number: what all sessions want that do not lag.
     latest: Sequence[Event] = ()
     latest_after: int = -1
-    # Frames that several sessions want alike: encoded once, written many times.
-    frames: dict[object, bytes] = field(default_factory=dict[object, bytes])
+    frames: SharedFrames = field(default_factory=SharedFrames)
 
     @property
     def cursor(self) -> Cursor:

@@ -19,9 +19,6 @@ SOCKET_BYTES = 65_536
 # A response that waits for its client is a task, which larger pages wake less often.
 STREAM_BYTES = 262_144
 
-# Frames of a tenant that are kept until its next event: many may catch up from many positions.
-KEPT_FRAMES = 64
-
 
 def cut(found: Sequence[Event], most_bytes: int) -> Sequence[Event]:
     """As many of the events as a page of that size holds, and at least one."""
@@ -63,8 +60,6 @@ def give(tenant: TenantFeed, session: Session, found: Sequence[Event]) -> int:
     """
     claims, reading = session.claims, session.reading
     assert claims is not None
-    if len(tenant.frames) > KEPT_FRAMES:
-        tenant.frames.clear()
     if len(found) > 1:
         found = standing.until_change(found, claims)
     before, given, frames = reading.events_written, found, tenant.frames
