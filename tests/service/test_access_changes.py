@@ -1,6 +1,7 @@
 """Access that is taken away is gone before the next event, on every gateway and transport."""
 
 import asyncio
+from typing import Any
 
 from conftest import SyncConnection
 from service.following import hear, numbers, say, until
@@ -224,7 +225,7 @@ async def test_a_takeover_past_a_change_is_judged_by_it(
     gateway: Gateway, owner: SyncConnection
 ) -> None:
     topic = await conversation(gateway)
-    hello = {"topics": ["tenant", "user"], "device": "phone"}
+    hello: dict[str, Any] = {"topics": ["tenant", "user"], "device": "phone"}
     owner.execute("select pg_advisory_lock(77)")
     async with gateway.session(**hello) as first, gateway.raw() as second:
         owner.execute(SLOW_RULE)

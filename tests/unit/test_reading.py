@@ -155,9 +155,7 @@ def test_pages_that_begin_at_different_places_share_no_frame(is_behind_first: bo
     for it, page, topics in reversed(turns) if is_behind_first else turns:
         frame = it.advance(page, 7, topics, encoded)
         assert frame is not None
-        assert [each["seq"] for each in json.loads(frame)["events"]] == [
-            each.seq for each in page
-        ]
+        assert [each["seq"] for each in json.loads(frame)["events"]] == [each.seq for each in page]
 
 
 def test_frames_of_two_lives_of_the_log_are_never_confused():

@@ -62,7 +62,8 @@ def give(tenant: TenantFeed, session: Session, found: Sequence[Event]) -> int:
     assert claims is not None
     if len(found) > 1:
         found = standing.until_change(found, claims)
-    before, given, frames = reading.events_written, found, tenant.frames
+    before, given = reading.events_written, found
+    frames: dict[object, bytes] = tenant.frames
     if session.sight.is_limited:
         # What is hidden from one is in the frames of others.
         given, frames = session.sight.visible(found), {}
