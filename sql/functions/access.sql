@@ -60,9 +60,20 @@ begin
 end
 $$;
 
+-- Asked where not everybody sees everything: whether the holder of the claims may see a contact of their
+-- tenant. It is seen by whoever sees a conversation with it, and by everybody as long as there is none.
+create or replace function chatsync.can_see_contact(p_claims jsonb, p_contact_id bigint) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    bool_or(chatsync.can_access_conversation(p_claims, v.conversation_id)), count(*) = 0)
+  from chatsync.conversations v
+  where v.tenant_id = p_claims ->> 'tenant' and v.contact_id = p_contact_id
+$$;
+
 -- Called by gateways where not everybody sees everything: which of these, conversation:ID and contact:ID,
--- the holder of the claims may see. A contact is seen by whoever sees a conversation with it, and by
--- everybody as long as there is none.
+-- the holder of the claims may see.
 create or replace function chatsync.visible(p_claims jsonb, p_subjects text[]) returns text[]
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -75,11 +86,7 @@ as $$
   ) as s
   where case s.kind
     when 'conversation' then chatsync.can_access_conversation(p_claims, s.id)
-    else (
-      select coalesce(
-        bool_or(chatsync.can_access_conversation(p_claims, v.conversation_id)), count(*) = 0)
-      from chatsync.conversations v
-      where v.tenant_id = p_claims ->> 'tenant' and v.contact_id = s.id)
+    else chatsync.can_see_contact(p_claims, s.id)
   end
 $$;
 
@@ -118,6 +125,7 @@ $$;
 
 grant execute on function
   chatsync.can_access_conversation(jsonb, bigint),
+  chatsync.can_see_contact(jsonb, bigint),
   chatsync.refused_topics(jsonb, text[]),
   chatsync.sees_all_conversations(),
   chatsync.visible(jsonb, text[]),

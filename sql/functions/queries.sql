@@ -101,8 +101,7 @@ as $$
 $$;
 
 -- What the events in (p_after, p_upto] were about, as it is now: at most p_limit events a page.
--- reached is the last event that was looked at. A contact is kept from whoever may see none of the
--- conversations that there are with it.
+-- reached is the last event that was looked at.
 create or replace function chatsync.changes(
   p_tenant_id text, p_claims jsonb, p_after bigint, p_upto bigint, p_limit integer
 ) returns table (reached bigint, conversations text, messages text, contacts text)
@@ -157,11 +156,7 @@ as $$
         union
         select contact_id from visible)
         and ((select chatsync.sees_all_conversations())
-          or (
-            select coalesce(
-              bool_or(chatsync.can_access_conversation(p_claims, v.conversation_id)), count(*) = 0)
-            from chatsync.conversations v
-            where v.tenant_id = p_tenant_id and v.contact_id = c.contact_id))
+          or chatsync.can_see_contact(p_claims, c.contact_id))
     ), '[]')::text
 $$;
 

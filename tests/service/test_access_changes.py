@@ -1,10 +1,11 @@
 """Access that is taken away is gone before the next event, on every gateway and transport."""
 
 import asyncio
+from typing import Any
 
 from conftest import SyncConnection
 from service.following import hear, numbers, say, until
-from service.harness import Gateway, running_gateway, settings_for, token
+from service.harness import Client, Gateway, running_gateway, settings_for, token
 from service.payloads import delivery, said
 
 RULE = (
@@ -12,6 +13,28 @@ RULE = (
     " returns boolean language sql stable return "
 )
 NO_CONVERSATION = "not exists (select from unnest(p_topics) as t where t like 'conversation:%')"
+# Answers what was true before it waits, as a rule that takes long does.
+SLOW_RULE = """
+create or replace function chatsync.can_subscribe(p_claims jsonb, p_topics text[]) returns boolean
+language plpgsql volatile as $$
+begin
+  if p_claims ->> 'sub' = 'u1' then
+    perform pg_advisory_xact_lock_shared(77);
+  end if;
+  return true;
+end
+$$"""
+
+HIDDEN = """
+create or replace function chatsync.can_access_conversation(
+  p_claims jsonb, p_conversation_id bigint)
+returns boolean language sql stable return false"""
+
+
+def is_asking(owner: SyncConnection) -> bool:
+    """Whether a rule waits."""
+    waiting = "select exists (select from pg_locks where objid = 77 and not granted)"
+    return bool((owner.execute(waiting).fetchone() or [False])[0])
 
 
 async def conversation(gateway: Gateway) -> str:
@@ -20,6 +43,14 @@ async def conversation(gateway: Gateway) -> str:
         await gateway.post(delivery(said("hello", "w1")))
         event = (await agent.events_until("hello"))[-1]
     return f"conversation:{event['data']['conversationId']}"
+
+
+async def end_of(agent: Client, kind: str) -> str:
+    """Where the frame ends that brings an event of this kind."""
+    while True:
+        frame = await agent.next("events")
+        if kind in {event["type"] for event in frame["events"]}:
+            return str(frame["to"])
 
 
 async def test_nothing_after_a_change_of_access_reaches_who_lost_it(
@@ -81,6 +112,48 @@ async def test_who_may_hear_nothing_any_longer_is_sent_away(
             assert code == closing["code"] == 4504
 
 
+async def test_a_change_is_judged_when_nothing_comes_after_it(
+    gateway: Gateway, database_url: str, owner: SyncConnection
+) -> None:
+    topic = await conversation(gateway)
+    # No timer of the session steps in, either.
+    settings = settings_for(database_url, ping_interval_ms=600_000, connect_timeout_ms=60_000)
+    async with (
+        running_gateway(settings, with_worker=False) as other,
+        other.session(topics=[topic, "tenant", "user"]) as agent,
+    ):
+        with owner.transaction():
+            owner.execute(RULE + NO_CONVERSATION)
+            owner.execute("select chatsync.access_changed('t1', 'u1')")
+        reset = await agent.next("reset")
+        assert (reset["reason"], reset["topics"]) == ("access", [topic])
+
+
+async def test_who_loses_a_conversation_is_not_told_who_types_in_it(
+    gateway: Gateway, owner: SyncConnection
+) -> None:
+    topic = await conversation(gateway)
+    async with (
+        gateway.session(topics=[topic, "tenant"]) as agent,
+        gateway.session(topics=[topic], jwt=token("u2")) as neighbour,
+        gateway.session(jwt=token("u3")) as typist,
+    ):
+        answer = f"return p_claims ->> 'sub' <> 'u1' or {NO_CONVERSATION}"
+        owner.execute(SLOW_RULE.replace("return true", answer))
+        owner.execute("select pg_advisory_lock(77)")
+        owner.execute("select chatsync.access_changed('t1', 'u1')")
+        await until(lambda: is_asking(owner))
+        # Comes while it is asked what the agent may hear.
+        number = topic.removeprefix("conversation:")
+        await typist.send(type="typing", conversationId=number, active=True)
+        assert (await neighbour.next("ephemeral"))["topic"] == topic
+        owner.execute("select pg_advisory_unlock(77)")
+        assert (await agent.next("reset"))["topics"] == [topic]
+        await agent.send(type="ping", n=1)
+        await agent.next("pong")
+        assert "ephemeral" not in {frame["type"] for frame in agent.seen}
+
+
 async def test_a_refreshed_token_is_judged_by_what_it_says_now(
     gateway: Gateway, worker: SyncConnection, owner: SyncConnection
 ) -> None:
@@ -128,19 +201,6 @@ async def test_a_long_poll_ends_when_access_is_taken_away(
     assert answer.json()["code"] in ("reset", "forbidden")
 
 
-# Answers what was true before it waits, as a rule that takes long does.
-SLOW_RULE = """
-create or replace function chatsync.can_subscribe(p_claims jsonb, p_topics text[]) returns boolean
-language plpgsql volatile as $$
-begin
-  if p_claims ->> 'sub' = 'u1' then
-    perform pg_advisory_xact_lock_shared(77);
-  end if;
-  return true;
-end
-$$"""
-
-
 async def test_a_change_while_a_session_begins_is_noticed(
     gateway: Gateway, owner: SyncConnection
 ) -> None:
@@ -149,8 +209,7 @@ async def test_a_change_while_a_session_begins_is_noticed(
     owner.execute("select pg_advisory_lock(77)")
     async with gateway.session(jwt=token("u2")) as neighbour, gateway.raw() as agent:
         await agent.send(type="connect", token=token(), topics=["tenant", topic])
-        waiting = "select exists (select from pg_locks where objid = 77 and not granted)"
-        await until(lambda: (owner.execute(waiting).fetchone() or [False])[0])
+        await until(lambda: is_asking(owner))
         with owner.transaction():
             owner.execute(RULE + NO_CONVERSATION)
             owner.execute("select chatsync.access_changed('t1', 'u1')")
@@ -160,6 +219,34 @@ async def test_a_change_while_a_session_begins_is_noticed(
         assert topic in (await agent.next("connected"))["topics"]
         reset = await agent.next("reset")
         assert (reset["reason"], reset["topics"]) == ("access", [topic])
+
+
+async def test_a_takeover_past_a_change_is_judged_by_it(
+    gateway: Gateway, owner: SyncConnection
+) -> None:
+    topic = await conversation(gateway)
+    hello: dict[str, Any] = {"topics": ["tenant", "user"], "device": "phone"}
+    owner.execute("select pg_advisory_lock(77)")
+    async with gateway.session(**hello) as first, gateway.raw() as second:
+        owner.execute(SLOW_RULE)
+        await second.send(type="connect", token=token(), **hello)
+        await until(lambda: is_asking(owner))
+        with owner.transaction():
+            owner.execute(RULE + "true")
+            owner.execute(HIDDEN)
+            owner.execute("select chatsync.access_changed('t1', 'u1')")
+        taken = await end_of(first, "access:changed")
+        await first.send(type="ack", cursor=taken)
+        kept = "select epoch || '.' || seq = %s from chatsync.receipts where device = 'phone'"
+        await until(lambda: (owner.execute(kept, [taken]).fetchone() or [False])[0])
+        owner.execute("select pg_advisory_unlock(77)")
+        assert (await second.next("connected"))["cursor"] == taken
+        for number, topics in enumerate((["tenant:t1", topic], ["tenant:t1"])):
+            owner.execute(
+                "select chatsync.publish('t1', %s, 'test', jsonb_build_object('n', %s::int))",
+                [topics, number],
+            )
+        assert numbers(await hear(second, 1)) == [1]
 
 
 async def test_of_many_who_ask_at_once_one_that_fails_harms_no_other(

@@ -3,6 +3,7 @@
 DOCTOR = {"check_indexes", "check_setup", "check_vacuum", "doctor", "vacuum_pins"}
 GATEWAY = DOCTOR | {
     "can_access_conversation",
+    "can_see_contact",
     "beat_node",
     "begin_duty",
     "can_subscribe",

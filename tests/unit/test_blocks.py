@@ -55,6 +55,31 @@ async def test_a_block_that_was_read_while_the_log_grew_in_it_is_read_again_for_
     assert len(log.reads) == 2
 
 
+async def test_who_joins_a_read_that_began_before_its_events_came_reads_once_more():
+    log = Log(100)
+    began, may_end = asyncio.Event(), asyncio.Event()
+
+    async def read(key: Key) -> list[Event]:
+        found = await log.read(key)
+        began.set()
+        await may_end.wait()
+        return found
+
+    blocks = Blocks(read)
+    async with asyncio.timeout(5):
+        first = asyncio.create_task(numbers(blocks, 50))
+        await began.wait()
+        log.head = 150
+        joining = [asyncio.create_task(numbers(blocks, 100)) for _ in range(3)]
+        await asyncio.sleep(0)
+        may_end.set()
+        assert await first == list(range(51, 101))
+        assert await asyncio.gather(*joining) == [list(range(101, 151))] * 3
+        # It began after these were asked for: what it does not hold is not there.
+        assert await numbers(blocks, 150) == []
+    assert len(log.reads) == 3
+
+
 async def test_there_is_no_page_with_a_gap():
     log = Log(200)
     log.trimmed_to = 50

@@ -3,8 +3,12 @@
 import json
 from typing import Any, cast
 
+from chatsync.events.hint import Typed
+from chatsync.gateway.access import Access
 from chatsync.gateway.audience import Audience
 from chatsync.gateway.company import MAX_WAITING, Company
+from chatsync.gateway.effects import SetTyping
+from chatsync.gateway.outgoing import Outgoing
 from chatsync.gateway.presence.presence import Presence
 from chatsync.gateway.presence.standing import Standing
 from chatsync.gateway.presence.view import View
@@ -19,6 +23,7 @@ class OneTenant:
 
     def __init__(self) -> None:
         self.view = View("t1")
+        self.typed: list[str] = []
 
     def enter(self, *_: object) -> None: ...
 
@@ -31,6 +36,9 @@ class OneTenant:
 
     def unwatch(self, view: View) -> None:
         view.watchers -= 1
+
+    def say(self, typed: Typed) -> None:
+        self.typed.append(typed.conversation_id)
 
 
 def company(place: OneTenant) -> tuple[Company, Audience]:
@@ -112,3 +120,29 @@ def test_a_session_that_left_hears_nothing_and_is_known_to_nobody():
     one.leave()
     assert place.view.watchers == 0
     assert not list(audience.of("t1", "conversation:1"))
+
+
+class Rule:
+    """Stands where the database does, and lets everybody type until it is told otherwise."""
+
+    is_open = True
+
+    async def refused_topics(self, _: Claims, topics: list[str]) -> list[str]:
+        return [] if self.is_open else topics
+
+
+async def test_where_one_may_type_is_asked_again_when_access_was_judged_anew():
+    place, rule, session = OneTenant(), Rule(), Outgoing()
+    one, _ = company(place)
+
+    async def types() -> int:
+        await one.carry_out(SetTyping("7", is_active=True), session, cast(Access, rule))
+        return len(place.typed)
+
+    assert await types() == 1
+    rule.is_open = False
+    assert await types() == 2
+    one.forget()
+    assert await types() == 2
+    rule.is_open = True
+    assert await types() == 3

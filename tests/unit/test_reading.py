@@ -143,6 +143,21 @@ def test_sessions_that_differ_in_anything_share_no_frame():
     assert len(set(frames)) == len(readers)
 
 
+@pytest.mark.parametrize("is_behind_first", [False, True])
+def test_pages_that_begin_at_different_places_share_no_frame(is_behind_first: bool):
+    # Both were told 5; one has looked through an event for the other alone since.
+    encoded: dict[object, bytes] = {}
+    ahead, behind = reading(resume(5, 5)), reading(resume(5, 5))
+    both = frozenset({"tenant:t1", "user:bob"})
+    for_bob, for_all = event(6, "user:bob"), event(7)
+    assert ahead.advance([for_bob], 6, MINE, encoded) is None
+    turns = [(ahead, [for_all], MINE), (behind, [for_bob, for_all], both)]
+    for it, page, topics in reversed(turns) if is_behind_first else turns:
+        frame = it.advance(page, 7, topics, encoded)
+        assert frame is not None
+        assert [each["seq"] for each in json.loads(frame)["events"]] == [each.seq for each in page]
+
+
 def test_frames_of_two_lives_of_the_log_are_never_confused():
     # A page may still be on its way to one session when the feed begins its next life.
     encoded: dict[object, bytes] = {}

@@ -65,7 +65,12 @@ class Blocks:
             self._kept[key] = kept
             if found := _from(kept.events, after, limit):
                 return found
-        return _from(await self._fresh(key), after, limit)
+        is_joining = key in self._reading
+        found = _from(await self._fresh(key), after, limit)
+        if not found and is_joining:
+            # That read may have begun before what is wanted was committed.
+            found = _from(await self._fresh(key), after, limit)
+        return found
 
     def forget(self, tenant_id: str, up_to: int | None = None) -> None:
         """Keep nothing of a tenant any more, or nothing of what is up to a number."""

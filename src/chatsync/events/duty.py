@@ -31,10 +31,12 @@ class Duty:
     """Whether the stamper of this process is on duty."""
 
     def __init__(self) -> None:
-        self._state = _State.OFF
+        self._state, self._connection = _State.OFF, None
         self._pressing = 0
         self._empty_looks = 0
         self._patience_seconds = 0.0
+        # Which holds the lock that writers look for.
+        self._connection: Connection | None = None
 
     @property
     def is_on(self) -> bool:
@@ -55,6 +57,10 @@ class Duty:
 
         `is_pressed`: there was more to do before it had ended.
         """
+        if self._state is _State.ON and connection is not self._connection:
+            # The duty ended with the connection it was begun on: by now all ring again.
+            self._patience_seconds = PATIENT_SECONDS
+            return await self._leave(connection)
         if self._state is _State.ON:
             self._empty_looks = max(0, self._empty_looks - 1) if found else self._empty_looks + 1
             if self._empty_looks < EMPTY_LOOKS:
@@ -72,7 +78,7 @@ class Duty:
 
     def end(self) -> None:
         """The connection is ended, and the duty with it."""
-        self._state = _State.OFF
+        self._state, self._connection = _State.OFF, None
         self._pressing = 0
 
     async def _begin(self, connection: Connection) -> None:
@@ -80,7 +86,7 @@ class Duty:
         cursor = await connection.execute("select chatsync.begin_duty()")
         row = await cursor.fetchone()
         if row and row[0]:
-            self._state = _State.ON
+            self._state, self._connection = _State.ON, connection
 
     async def _leave(self, connection: Connection) -> bool:
         cursor = await connection.execute("select chatsync.silent_writers()")

@@ -17,6 +17,7 @@ from chatsync.events.blocks import BLOCK, Blocks, Key
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.encoding import encode
 from chatsync.events.hint import Hint
+from chatsync.events.shared_frames import SharedFrames
 from chatsync.events.stamped import followed
 from chatsync.model import Cursor, Event
 from chatsync.telemetry import metrics, stages
@@ -47,11 +48,12 @@ class TenantFeed:
     trimmed_to: int = 0
     events: list[Event] = field(default_factory=list[Event])
     readers: int = 0
+    # Where the log stands is being looked up; it may go on when the last reader has gone.
+    refreshing: asyncio.Task[None] | None = None
     # What came last, and after which number: what all sessions want that do not lag.
     latest: Sequence[Event] = ()
     latest_after: int = -1
-    # Frames that several sessions want alike: encoded once, written many times.
-    frames: dict[object, bytes] = field(default_factory=dict[object, bytes])
+    frames: SharedFrames = field(default_factory=SharedFrames)
 
     @property
     def cursor(self) -> Cursor:
@@ -103,7 +105,6 @@ class Feed:
         self._moved: set[str] = set()
         self._woken = asyncio.Event()
         self._blocks = Blocks(self._read_block)
-        self._refreshes: dict[str, asyncio.Task[None]] = {}
         self.followed: str | None = None
         doorbell.subscribe(self._hear)
 
@@ -137,12 +138,9 @@ class Feed:
 
     async def refresh(self, feed: TenantFeed) -> None:
         """Look where the tenant's log stands now; callers at the same time share one query."""
-        task = self._refreshes.get(feed.tenant_id)
-        if task is None:
-            task = asyncio.create_task(self._refresh(feed))
-            self._refreshes[feed.tenant_id] = task
-            task.add_done_callback(lambda _: self._refreshes.pop(feed.tenant_id, None))
-        await asyncio.shield(task)
+        if feed.refreshing is None or feed.refreshing.done():
+            feed.refreshing = asyncio.create_task(self._refresh(feed))
+        await asyncio.shield(feed.refreshing)
 
     async def page(self, feed: TenantFeed, after: int, limit: int) -> Sequence[Event]:
         """Up to `limit` events after a number, in order; none at the head.

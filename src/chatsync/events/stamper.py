@@ -94,6 +94,7 @@ class Stamper:
                     self._duty.end()
                     await self._link.close()
         finally:
+            self._duty.end()
             await self._link.close()
 
     async def _stamp(self) -> bool:

@@ -55,6 +55,10 @@ class Answers(Member):
         )
         self._is_greeted = False
 
+    @property
+    def session(self) -> Session:
+        return self._session
+
     def hear(self) -> None:
         """Write what others do at this moment."""
         raise NotImplementedError
@@ -64,6 +68,10 @@ class Answers(Member):
         raise NotImplementedError
 
     def deliver(self, feed: TenantFeed, found: Sequence[Event]) -> None:
+        """Give the session the next events of its log and write them."""
+        raise NotImplementedError
+
+    def give(self, feed: TenantFeed, found: Sequence[Event]) -> None:
         """Give the session the next events of its log."""
         self._shared.hub.delivered += pages.give(feed, self._session, found)
 
@@ -91,15 +99,20 @@ class Answers(Member):
         if found:
             self.deliver(feed, found)
 
-    async def look(self, found: Sequence[Event]) -> None:
-        """Have it known who may see what comes next. Raises DatabaseUnavailable."""
+    async def look_and_deliver(self, feed: TenantFeed, found: Sequence[Event]) -> None:
+        """Deliver what comes next when it is known who may see it. Raises DatabaseUnavailable."""
         session = self._session
         assert session.claims is not None
+        place = session.reading.cursor
         await session.sight.look(self._shared.access, session.claims, found)
+        # A redelivery or another life of the log may have moved it meanwhile.
+        if session.reading.cursor == place and feed.epoch == place.epoch:
+            self.deliver(feed, found)
 
     async def ask_again(self, feed: TenantFeed) -> None:
         """Judge anew what the session may hear. Raises DatabaseUnavailable."""
         await standing.ask_again(self._session, self._shared.access, feed)
+        self._company.forget()
 
     async def begin_anew(self, feed: TenantFeed) -> None:
         """Find the place in a log that began another life. Raises DatabaseUnavailable."""
@@ -144,8 +157,7 @@ class Answers(Member):
             now = time.monotonic()
             ends_at = auth.ends_at(claims, now)
             session.opened(claims, wanted, judged.denied, start, now, expires_at=ends_at)
-            # What is passed over may hold a change that the answer does not know.
-            session.is_in_doubt = start.reason is not None and feed.cursor != asked_at
+            session.is_in_doubt = standing.is_overtaken(asked_at, start)
             self._company.enter(claims)
         self._bearer = None
 

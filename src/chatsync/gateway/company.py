@@ -61,6 +61,10 @@ class Company:
             self._presence.leave(self.session_id)
             self._claims = None
 
+    def forget(self) -> None:
+        """Ask again where it may type: access was judged anew."""
+        self._known.clear()
+
     def hold(self, topics: frozenset[str]) -> None:
         """Listen to these topics from now on; a presence that is new is told as a full list."""
         if topics is self._topics or self._claims is None:

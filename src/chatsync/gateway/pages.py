@@ -19,9 +19,6 @@ SOCKET_BYTES = 65_536
 # A response that waits for its client is a task, which larger pages wake less often.
 STREAM_BYTES = 262_144
 
-# Frames of a tenant that are kept until its next event: many may catch up from many positions.
-KEPT_FRAMES = 64
-
 
 def cut(found: Sequence[Event], most_bytes: int) -> Sequence[Event]:
     """As many of the events as a page of that size holds, and at least one."""
@@ -38,9 +35,11 @@ async def read(
     Raises DatabaseUnavailable.
     """
     assert session.claims is not None
-    position = session.reading.position
+    place = session.reading.cursor
+    if tenant.epoch != place.epoch:
+        return ()
     try:
-        found = await feed.page(tenant, position, PAGE_EVENTS)
+        found = await feed.page(tenant, place.seq, PAGE_EVENTS)
     except (Trimmed, EpochChanged):
         await feed.refresh(tenant)
         start = await locate(feed, tenant, session.reading.cursor)
@@ -49,8 +48,9 @@ async def read(
         return ()
     found = cut(found, most_bytes)
     await session.sight.look(access, session.claims, found)
-    # A sync or a redelivery may have moved the position while the log was read.
-    return found if session.reading.position == position else ()
+    # A sync or a redelivery may have moved the position while the log was read, and another life of
+    # the log have begun.
+    return found if session.reading.cursor == place and tenant.epoch == place.epoch else ()
 
 
 def give(tenant: TenantFeed, session: Session, found: Sequence[Event]) -> int:
@@ -60,11 +60,10 @@ def give(tenant: TenantFeed, session: Session, found: Sequence[Event]) -> int:
     """
     claims, reading = session.claims, session.reading
     assert claims is not None
-    if len(tenant.frames) > KEPT_FRAMES:
-        tenant.frames.clear()
     if len(found) > 1:
         found = standing.until_change(found, claims)
-    before, given, frames = reading.events_written, found, tenant.frames
+    before, given = reading.events_written, found
+    frames: dict[object, bytes] = tenant.frames
     if session.sight.is_limited:
         # What is hidden from one is in the frames of others.
         given, frames = session.sight.visible(found), {}

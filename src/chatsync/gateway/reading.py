@@ -87,7 +87,7 @@ class Reading:
         self.events_written += len(mine)
         is_replay = self.replay_until is not None
         has_more = self.replay_until is not None and to < self.replay_until
-        self.position = to
+        before, self.position = self.position, to
         self.sent = max(self.sent, to)
         if not has_more:
             self.replay_until = None
@@ -97,13 +97,14 @@ class Reading:
         if is_replay or len(mine) < len(found):
             frame = self._frame(mine, to, encoded, is_replay=is_replay, has_more=has_more)
         else:
-            # What nearly every delivery is: live, and all of it wanted.
-            frame = encoded.get((self.epoch, self.told, to))
+            # What nearly every delivery is: live, and all of it wanted. Two who were told as much
+            # may have looked through more or less since: a frame is shared by equal pages alone.
+            key = (self.epoch, self.told, before, to)
+            frame = encoded.get(key)
             if frame is None:
-                frame = frames.events(
+                frame = encoded[key] = frames.events(
                     self.epoch, self.told, to, mine, is_replay=False, has_more=False
                 )
-                encoded[self.epoch, self.told, to] = frame
         self.deliveries.sent(to, self._count_fresh(mine))
         self.told = to
         self.delivered_to = max(self.delivered_to, to)

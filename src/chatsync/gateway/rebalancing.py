@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from chatsync import supervision
 from chatsync.errors import DatabaseUnavailable
 from chatsync.gateway.census import Census, summed
 from chatsync.gateway.hub import Hub
@@ -62,10 +63,10 @@ async def rebalancing_on_signal(census: Census, hub: Hub) -> AsyncGenerator[None
                 log.warning("sessions_not_rebalanced", reason="the database does not answer")
 
     loop = asyncio.get_running_loop()
-    task = loop.create_task(serve())
     loop.add_signal_handler(signal.SIGUSR1, wanted.set)
     try:
-        yield
+        # A signal that something unforeseen spoils is lost, and the next one is served.
+        async with supervision.running(serve):
+            yield
     finally:
         loop.remove_signal_handler(signal.SIGUSR1)
-        task.cancel()

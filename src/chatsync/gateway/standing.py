@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from chatsync.events.feed import TenantFeed
 from chatsync.gateway.access import Access
 from chatsync.gateway.effects import Start
-from chatsync.model import Claims, CloseCode, Event
+from chatsync.model import Claims, CloseCode, Cursor, Event
 
 if TYPE_CHECKING:
     from chatsync.gateway.session import Session
@@ -29,6 +29,14 @@ def until_change(found: Sequence[Event], claims: Claims) -> Sequence[Event]:
 def says_so(event: Event, claims: Claims) -> bool:
     """Whether an event says that this user's access changed."""
     return event.kind == ACCESS_CHANGED and f"user:{claims.user_id}" in event.topics
+
+
+def is_overtaken(asked_at: Cursor, start: Start) -> bool:
+    """Whether a session begins beyond what was known when it was asked what it may hear.
+
+    What it passes over by that may hold a change that the answer does not know.
+    """
+    return start.epoch != asked_at.epoch or start.position > asked_at.seq
 
 
 async def ask_again(session: "Session", access: Access, feed: TenantFeed) -> None:

@@ -9,13 +9,14 @@ import asyncio
 import math
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
 from starlette.websockets import WebSocket
 
 from chatsync.errors import DatabaseUnavailable, RateLimited, Unavailable
+from chatsync.events.feed import TenantFeed
 from chatsync.gateway import auth, close_codes, pages, wire
 from chatsync.gateway.answers import Answers, Question
 from chatsync.gateway.effects import Close, Effect, Write
@@ -26,7 +27,7 @@ from chatsync.gateway.session import Session
 from chatsync.gateway.shared import Shared
 from chatsync.gateway.upgrade import refusal
 from chatsync.gateway.wire import Wire
-from chatsync.model import CloseCode
+from chatsync.model import CloseCode, Event
 from chatsync.telemetry import metrics
 
 SUBPROTOCOL = "chatsync.v1"
@@ -74,10 +75,6 @@ class Connection(Answers):
     def transport(self) -> Transport:
         return "websocket"
 
-    @property
-    def session(self) -> Session:
-        return self._session
-
     def wake(self) -> None:
         """Read on: the tenant's log has grown. Runs for each session and each event."""
         if self._task is not None or not self._wire.is_writable:
@@ -94,8 +91,12 @@ class Connection(Answers):
             and not session.sight.is_limited
         ):
             try:
-                self.deliver(feed, feed.latest)
+                self.give(feed, feed.latest)
                 self._add_to(shared.hub.fan_out)
+                if session.is_in_doubt:
+                    # What it may hear besides events must not wait for the next one.
+                    shared.hub.fan_out.flush()
+                    self._step()
             except Exception as error:
                 self._fail(error)
         else:
@@ -186,11 +187,12 @@ class Connection(Answers):
     def _step(self) -> None:
         """Do what can be done now; a task does what must be awaited, and what follows it."""
         try:
+            # What may not be heard any longer is let go before anybody is heard. May step itself.
+            self._company.hold(self._session.topics)
             if self._task is not None:
                 self._flush()
             elif (awaited := self._run()) is not None:
                 self._task = asyncio.get_running_loop().create_task(self._work(awaited))
-            self._company.hold(self._session.topics)
         except Exception as error:
             self._fail(error)
         self._set_timer()
@@ -203,12 +205,12 @@ class Connection(Answers):
                 except DatabaseUnavailable:
                     # The feed polls on; a session that lags reads on when the database is back.
                     await asyncio.sleep(RETRY_SECONDS)
+                self._company.hold(self._session.topics)
                 awaited = self._run()
         except Exception as error:
             self._fail(error)
         finally:
             self._task = None
-        self._company.hold(self._session.topics)
         self._shared.hub.count_delivered()
         self._set_timer()
         self._wire.feed()
@@ -238,12 +240,15 @@ class Connection(Answers):
             found = feed.after(reading.position, pages.PAGE_EVENTS)
             found = pages.cut(found, pages.SOCKET_BYTES)
             if session.sight.is_limited and session.sight.unknown(found):
-                return self.look(found)
+                return self.look_and_deliver(feed, found)
             self.deliver(feed, found)
-            own = FanOut()
-            self._add_to(own)
-            own.flush()
         return None
+
+    def deliver(self, feed: TenantFeed, found: Sequence[Event]) -> None:
+        self.give(feed, found)
+        own = FanOut()
+        self._add_to(own)
+        own.flush()
 
     def _add_to(self, fan_out: FanOut) -> None:
         """Have the pass write what was delivered; what is no frame is carried out here."""

@@ -99,11 +99,7 @@ class Events:
             raise ResetRequired("take a snapshot", data={"reason": start.reason})
         position = start.position
         while position < tenant.head:
-            try:
-                found = await self._feed.page(tenant, position, PAGE_EVENTS)
-            except (Trimmed, EpochChanged) as error:
-                reason = "trimmed" if isinstance(error, Trimmed) else "epoch"
-                raise ResetRequired("take a snapshot", data={"reason": reason}) from error
+            found = await self._page(tenant, Cursor(start.epoch, position))
             page = cut(found, STREAM_BYTES)
             if not page:
                 break
@@ -112,6 +108,16 @@ class Events:
             if found:
                 return Cursor(start.epoch, position), found
         return Cursor(start.epoch, position), []
+
+    async def _page(self, tenant: TenantFeed, after: Cursor) -> Sequence[Event]:
+        """The next events of the same life of the log, which may have ended at any wait."""
+        try:
+            if tenant.epoch != after.epoch:
+                raise EpochChanged
+            return await self._feed.page(tenant, after.seq, PAGE_EVENTS)
+        except (Trimmed, EpochChanged) as error:
+            reason = "trimmed" if isinstance(error, Trimmed) else "epoch"
+            raise ResetRequired("take a snapshot", data={"reason": reason}) from error
 
     async def _heard(self, page: Sequence[Event], caller: _Caller) -> list[Event]:
         """What the caller may hear of a page, and wants to."""
