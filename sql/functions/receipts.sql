@@ -93,7 +93,7 @@ as $$
       for update skip locked) as s)
 $$;
 
--- Called by gateways of an earlier version: take_devices() for one.
+-- take_devices() for one, for whoever asks by hand.
 create or replace function chatsync.take_device(
   p_tenant_id text, p_user_id text, p_device text, p_session_id text, p_days integer,
   out epoch text, out seq bigint, out topics text[], out taken_from text)

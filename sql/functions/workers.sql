@@ -60,6 +60,7 @@ declare
   v_dead bigint[];
   v_killed bigint[];
   v_turns bigint[];
+  v_leased bigint[];
   v_held bigint[];
   v_killers integer;
   v_freed integer;
@@ -88,16 +89,16 @@ begin
   if cardinality(v_dead) = 0 then
     return 0;
   end if;
-  -- Before the messages: a claim that is committed meanwhile is left as a whole for the next call.
-  v_turns := array(
-    select turn from chatsync.lane_turns where lease_id >= v_low and worker_id = any (v_dead));
+  -- In one snapshot: a claim that is committed meanwhile is left as a whole for the next call.
+  select
+    array(select turn from chatsync.lane_turns where lease_id >= v_low and worker_id = any (v_dead)),
+    array(
+      select id from chatsync.leased_messages where lease_id >= v_low and worker_id = any (v_dead))
+  into v_turns, v_leased;
   select coalesce(array_agg(m.id), '{}') into v_held
   from (
     select id from chatsync.message_queue
-    where lease_id is not null and worker_id = any (v_dead)
-      and id = any (array(
-        select l.id from chatsync.leased_messages l
-        where l.lease_id >= v_low and l.worker_id = any (v_dead)))
+    where id = any (v_leased) and lease_id is not null and worker_id = any (v_dead)
     order by id
     for update skip locked
   ) as m;

@@ -13,9 +13,11 @@ from chatsync.lane_turns t
 cross join lateral (
   select q.id, q.queue, q.tenant_id, q.inbox_id, q.lane_key, q.worker_id
   from chatsync.message_queue q
-  -- As one range: an equality and a bound on ids would do for the primary key as well.
-  where q.lane_key is not null and (q.lane_key, q.id) >= (t.lane, t.first_id)
-    and (q.lane_key, q.id) <= (t.lane, t.last_id) and q.lease_id = t.lease_id
+  -- As one range: an equality and a bound on ids would do for the primary key as well. Who claimed before
+  -- there were such ids has noted none.
+  where q.lane_key is not null and (q.lane_key, q.id) >= (t.lane, coalesce(t.first_id, 0))
+    and (q.lane_key, q.id) <= (t.lane, coalesce(t.last_id, 9223372036854775807))
+    and q.lease_id = t.lease_id
   -- Lane by lane: as a join it might read all lanes.
   offset 0
 ) as m

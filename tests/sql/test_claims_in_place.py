@@ -48,3 +48,16 @@ def test_a_claim_of_messages_without_a_key_takes_them_out_of_line(connections: C
 
     assert len(claim(connection, worker_id)) == 20
     assert rewritten(connection) == (20, 0)
+
+
+def test_a_lease_of_which_no_ids_were_noted_is_released_as_well(
+    connections: Connections, owner: SyncConnection
+) -> None:
+    connection, worker_id = register(connections)
+    for label in range(3):
+        enqueue(connection, "a", label)
+    claimed = claim(connection, worker_id, limit=2)
+    owner.execute("update chatsync.lane_turns set first_id = null, last_id = null")
+
+    value(connection, "select chatsync.release(%s)", [claimed[0].lease_id])
+    assert len(claim(connection, worker_id)) == 3
