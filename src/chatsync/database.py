@@ -1,6 +1,6 @@
 """Connections to PostgreSQL: pools that take a role, transactions that name their tenants.
 
-Owns the translation of psycopg's errors into ours. Holds no SQL but calls of functions and
+Holds no SQL but calls of functions and
 `set_config`; must never give a pooled connection to a listener.
 """
 
@@ -15,8 +15,9 @@ from psycopg import pq, sql
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from chatsync.errors import ConfigError, DatabaseUnavailable, LeaseLost, QueueFull
+from chatsync.errors import ConfigError, DatabaseUnavailable
 from chatsync.patience import CONNECT_SECONDS, parameters, patience
+from chatsync.refusals import one_line, translated
 
 Role: TypeAlias = Literal[
     "chatsync_gateway",
@@ -29,8 +30,6 @@ Role: TypeAlias = Literal[
 Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
 Row: TypeAlias = tuple[Any, ...]
 
-LEASE_LOST = "CS001"
-QUEUE_FULL = "CS007"
 # A link that breaks without a word is found by asking, which costs a round trip.
 TRUSTED_SECONDS = 5.0
 ALIVE_SECONDS = 2.0
@@ -41,19 +40,6 @@ PATIENCE_SECONDS = 35.0
 RECONNECT_SECONDS = 1.0
 # What a backend has cached grows with the time.
 MAX_LIFETIME_SECONDS = 1800.0
-# A refusal that a later try may not meet: conflicts, timeouts, a server that goes or comes
-# (PostgreSQL Appendix A). A listening connection that is killed carries no SQLSTATE at all.
-TRANSIENT = frozenset({
-    "40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "53300", "53400",
-    "25006", "25P03", "08000", "08003", "08006", QUEUE_FULL,
-})  # fmt: skip
-
-
-def is_transient(error: psycopg.Error) -> bool:
-    """Whether the same statements may succeed when the whole transaction is run again."""
-    if error.sqlstate is None:
-        return isinstance(error, psycopg.OperationalError)
-    return error.sqlstate in TRANSIENT
 
 
 class _Pooled(psycopg.AsyncConnection[TupleRow]):
@@ -101,7 +87,7 @@ class Database:
         try:
             await (await connect(self.url, self.role, name=self._name)).close()
         except psycopg.Error as error:
-            raise ConfigError(f"cannot use the database: {_one_line(error)}") from error
+            raise ConfigError(f"cannot use the database: {one_line(error)}") from error
         await self._pool.open()
 
     async def close(self) -> None:
@@ -246,17 +232,6 @@ async def take_role(connection: Connection, role: Role) -> None:
         )
 
 
-def translated(error: psycopg.Error) -> Exception:
-    """The class of ours that says what to do, or the error itself where none does."""
-    if error.sqlstate == LEASE_LOST:
-        return LeaseLost(_one_line(error))
-    if error.sqlstate == QUEUE_FULL:
-        return QueueFull(error.diag.message_primary or "the queue is full")
-    if is_transient(error):
-        return DatabaseUnavailable("the database does not answer")
-    return error
-
-
 async def _note_use(connection: _Pooled) -> None:
     connection.used_at = time.monotonic()
 
@@ -298,7 +273,3 @@ def _has_news(connection: Connection) -> bool:
     poll = select.poll()  # select.select refuses descriptors from 1024 on
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
-
-
-def _one_line(error: psycopg.Error) -> str:
-    return " ".join(str(error).split())

@@ -13,10 +13,11 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from chatsync import settings as settings_module
-from chatsync.database import Connection, Database, connect, translated
+from chatsync.database import Connection, Database, connect
 from chatsync.dev import state
 from chatsync.errors import ConfigError, SchemaMismatch
 from chatsync.migrate import pending
+from chatsync.refusals import translated
 from chatsync.settings import Settings
 from chatsync.telemetry import logs
 

@@ -9,9 +9,10 @@ import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
-from chatsync.database import Connection, is_transient
+from chatsync.database import Connection
 from chatsync.inbox.documents import InboundItem, fold
 from chatsync.providers.inbound import Ignored, Malformed
+from chatsync.refusals import is_transient
 from chatsync.telemetry import metrics
 
 log = structlog.stdlib.get_logger(__name__)

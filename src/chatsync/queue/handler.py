@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 import psycopg
 import structlog
 
-from chatsync.database import LEASE_LOST, Connection, is_transient, translated
+from chatsync.database import Connection
 from chatsync.errors import (
     DatabaseUnavailable,
     HandlerOutcome,
@@ -19,6 +19,7 @@ from chatsync.errors import (
 )
 from chatsync.events.stamped import Stamped
 from chatsync.queue.message import Failure, Lane, QueueMessage, Rest
+from chatsync.refusals import LEASE_LOST, is_transient, translated
 
 log = structlog.stdlib.get_logger(__name__)
 
