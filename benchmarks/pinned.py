@@ -148,9 +148,8 @@ def main() -> None:
             results.setdefault((name, is_pinned), []).append(result)
             said = "; ".join(f"{measure} {value:,.2f}" for measure, value in result.items())
             tell(f"{name}, {'pinned' if is_pinned else 'not pinned'}: {said}")
-    print(
-        "\n".join(f"- {name}: {value}" for name, value in (facts.of_this_run("pinned") | version).items())
-    )
+    told = facts.of_this_run("pinned") | version
+    print("\n".join(f"- {name}: {value}" for name, value in told.items()))
     print(f"\n{churn:,} messages of churn, medians of {runs} runs, times in ms\n")
     print("\n".join(table(results, options.only)))
 
