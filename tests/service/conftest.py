@@ -1,10 +1,14 @@
 """Fixtures of the service tests: a tenant with an inbox, a gateway with a worker, clean logs."""
 
 import logging
+import os
 from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
 
 import pytest
 
+from chatsync.dev.embedded import EmbeddedPostgres
+from chatsync.migrate import migrate
 from conftest import SyncConnection
 from service.command_line import Operator
 from service.harness import Gateway, create_inbox, running_gateway, settings_for
@@ -19,6 +23,19 @@ pytest.register_assert_rewrite(
 def inbox_id(database_url: str) -> int:
     """The inbox of number 100 in the tenant t1."""
     return create_inbox(database_url)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Generator[EmbeddedPostgres]:
+    """A PostgreSQL of the test's own, with fsync on, since it is going to be killed."""
+    bin_dir = os.environ.get("CHATSYNC_TEST_POSTGRES_BIN")
+    with EmbeddedPostgres(tmp_path, bin_dir=Path(bin_dir) if bin_dir else None) as running:
+        migrate(running.url)
+        create_inbox(running.url)
+        try:
+            yield running
+        finally:
+            running.remove()
 
 
 @pytest.fixture

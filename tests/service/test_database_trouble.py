@@ -2,30 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from chatsync.dev.embedded import EmbeddedPostgres
-from chatsync.migrate import migrate
-from service.harness import Gateway, create_inbox, running_gateway, settings_for
+from service.harness import Gateway, running_gateway, settings_for
 from service.payloads import delivery, said
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Generator[EmbeddedPostgres]:
-    """A server of the test's own, with fsync on, since it is going to be killed."""
-    bin_dir = os.environ.get("CHATSYNC_TEST_POSTGRES_BIN")
-    with EmbeddedPostgres(tmp_path, bin_dir=Path(bin_dir) if bin_dir else None) as running:
-        migrate(running.url)
-        create_inbox(running.url)
-        try:
-            yield running
-        finally:
-            running.remove()
 
 
 @pytest.mark.parametrize("is_immediate", [False, True], ids=["fast", "immediate"])

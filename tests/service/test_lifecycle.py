@@ -1,7 +1,6 @@
 """The life of gateway processes: several on one port, stalled readers, a database that is away."""
 
 import asyncio
-import os
 import resource
 import socket
 import time
@@ -16,12 +15,10 @@ from websockets.asyncio.client import connect
 
 from chatsync.dev.embedded import EmbeddedPostgres
 from chatsync.gateway import open_files
-from chatsync.migrate import migrate
 from conftest import SyncConnection
 from service.harness import (
     Client,
     Process,
-    create_inbox,
     free_port,
     process,
     running_gateway,
@@ -143,18 +140,6 @@ async def test_a_drain_ends_in_time_though_readers_are_stalled(
             assert await asyncio.to_thread(running.wait) == 0
             assert time.monotonic() - began_at < DRAIN_SECONDS + REST_SECONDS
             stalled.socket.transport.abort()
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Generator[EmbeddedPostgres]:
-    bin_dir = os.environ.get("CHATSYNC_TEST_POSTGRES_BIN")
-    with EmbeddedPostgres(tmp_path, bin_dir=Path(bin_dir) if bin_dir else None) as running:
-        migrate(running.url)
-        create_inbox(running.url)
-        try:
-            yield running
-        finally:
-            running.remove()
 
 
 async def test_sessions_stay_while_the_database_is_away_and_hear_of_what_comes_after(

@@ -1,19 +1,16 @@
 """Presence when a gateway dies or leaves, and when PostgreSQL crashes."""
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from chatsync.dev.embedded import EmbeddedPostgres
-from chatsync.migrate import migrate
 from service.harness import (
     Gateway,
-    create_inbox,
     free_port,
     process,
     running_gateway,
@@ -63,18 +60,6 @@ async def test_a_gateway_that_ends_in_good_order_leaves_its_users_time_to_come_b
         async with gateway.session(token("ana")), gateway.session(token("bo")):
             await watch.until(ana="online", bo="online")
     assert ("ana", "offline", 0) not in watch.told
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Generator[EmbeddedPostgres]:
-    bin_dir = os.environ.get("CHATSYNC_TEST_POSTGRES_BIN")
-    with EmbeddedPostgres(tmp_path, bin_dir=Path(bin_dir) if bin_dir else None) as running:
-        migrate(running.url)
-        create_inbox(running.url)
-        try:
-            yield running
-        finally:
-            running.remove()
 
 
 async def test_presence_survives_a_crash_of_postgresql(server: EmbeddedPostgres) -> None:

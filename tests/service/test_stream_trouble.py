@@ -1,9 +1,8 @@
 """Streams and those who mean them ill, or nothing at all: bad input, floods, stalled readers."""
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -15,11 +14,9 @@ import pytest
 from chatsync.dev.embedded import EmbeddedPostgres
 from chatsync.gateway.http import stream as streaming
 from chatsync.gateway.pages import STREAM_BYTES
-from chatsync.migrate import migrate
 from conftest import SyncConnection
 from service.harness import (
     Gateway,
-    create_inbox,
     free_port,
     process,
     running_gateway,
@@ -189,19 +186,6 @@ async def test_a_flood_of_clients_that_come_and_go_leaves_nothing(gateway: Gatew
     for _ in range(4):
         await asyncio.gather(*(come_and_go(number) for number in range(40)))
     await until_left(gateway)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Generator[EmbeddedPostgres]:
-    """A server of the test's own, since it is going to be restarted."""
-    bin_dir = os.environ.get("CHATSYNC_TEST_POSTGRES_BIN")
-    with EmbeddedPostgres(tmp_path, bin_dir=Path(bin_dir) if bin_dir else None) as running:
-        migrate(running.url)
-        create_inbox(running.url)
-        try:
-            yield running
-        finally:
-            running.remove()
 
 
 async def test_a_stream_outlives_a_restart_of_postgresql(server: EmbeddedPostgres) -> None:
