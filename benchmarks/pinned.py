@@ -257,7 +257,8 @@ def upkeep(url: str) -> Generator[None]:
         database = Database(url, "chatsync_worker", size=1)
         await database.open()
         try:
-            await Upkeep(database, Doorbell(url, "chatsync_worker"), retention_days=7).run()
+            doorbell = Doorbell(url, "chatsync_worker")
+            await Upkeep(database, doorbell, retention_days=7, queues=["work"]).run()
         finally:
             await database.close()
 

@@ -1,9 +1,10 @@
 -- What is there to be done, now and later: when that is, and how it gets in line.
 
 -- Called by claim(). What a queue has to be done now, by kind, and the lowest ranks of what can
--- run; each is one probe of an index.
+-- run; each is one probe of an index. With p_is_full it looks from the beginning.
 create or replace function chatsync.look_for_work(
-  p_queue text, out due boolean, out suspect_lanes boolean, out suspects boolean, out lanes boolean,
+  p_queue text, p_is_full boolean default false,
+  out due boolean, out suspect_lanes boolean, out suspects boolean, out lanes boolean,
   out keyless boolean, out turn_rank timestamp, out message_rank timestamp, out limits boolean,
   out pauses boolean, out ended_pauses boolean, out is_stopped boolean
 )
@@ -17,7 +18,7 @@ declare
   v_began_at timestamptz := clock_timestamp();
   v_front record;
 begin
-  select * into v_front from chatsync.remembered_front(p_queue);
+  select * into v_front from chatsync.remembered_front(p_queue) where not p_is_full;
   select
     exists (
       select from chatsync.message_queue
@@ -57,9 +58,9 @@ begin
   lanes := turn_rank is not null;
   keyless := message_rank is not null;
   -- Where there are limits, each claim may bring back what is older than the front.
-  if not limits then
+  if not (limits or p_is_full) then
     perform chatsync.remember_front(
-      p_queue, turn_rank, message_rank, v_began_at, v_front.message_rank is null);
+      p_queue, turn_rank, message_rank, v_began_at, v_front.is_own);
   end if;
 end
 $$;
@@ -131,7 +132,7 @@ as $$
 $$;
 
 grant execute on function
-  chatsync.look_for_work(text),
+  chatsync.look_for_work(text, boolean),
   chatsync.promote(text),
   chatsync.next_ready_at(text)
 to chatsync_worker;

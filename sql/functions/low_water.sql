@@ -122,57 +122,8 @@ return greatest(
   pg_stat_get_dead_tuples('chatsync.message_queue'::regclass),
   pg_stat_get_dead_tuples('chatsync.lane_turns'::regclass)) > 5000;
 
--- Called by look_for_work(). Where this session last saw the front of a queue, while that is fresh: a rank of
--- turns and one of messages without a key. Null: look from the beginning.
-create or replace function chatsync.remembered_front(
-  p_queue text, out turn_rank timestamp, out message_rank timestamp
-)
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_front jsonb := nullif(current_setting('chatsync.front', true), '')::jsonb -> p_queue;
-begin
-  if (v_front ->> 'until')::timestamptz > clock_timestamp() then
-    turn_rank := v_front ->> 'turn';
-    message_rank := v_front ->> 'message';
-  end if;
-end
-$$;
-
--- Called by look_for_work() with what it saw and since when it was looking. Only a session whose looks take
--- long remembers, and after a time in which looks from the beginning cost little; what came to be below it
--- meanwhile is seen then.
-create or replace function chatsync.remember_front(
-  p_queue text, p_turn_rank timestamp, p_message_rank timestamp, p_began_at timestamptz, p_is_full boolean
-) returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_took interval := clock_timestamp() - p_began_at;
-  -- What was written just now may be committed after what has a higher rank.
-  v_newest timestamp := chatsync.now() at time zone 'UTC' - interval '500 ms';
-  v_fronts jsonb := coalesce(nullif(current_setting('chatsync.front', true), ''), '{}');
-  v_until timestamptz := v_fronts -> p_queue ->> 'until';
-begin
-  if p_is_full then
-    if v_took < interval '1 ms' or not chatsync.has_many_dead_rows() then
-      return;
-    end if;
-    v_until := clock_timestamp() + least(50 * v_took, interval '5 s');
-  end if;
-  perform set_config('chatsync.front', (v_fronts || jsonb_build_object(p_queue, jsonb_build_object(
-    'until', v_until,
-    'turn', least(p_turn_rank, v_newest),
-    'message', least(p_message_rank, v_newest))))::text, false);
-end
-$$;
-
 grant execute on function
   chatsync.low_water(text),
   chatsync.raise_low_water(text),
-  chatsync.has_many_dead_rows(),
-  chatsync.remembered_front(text),
-  chatsync.remember_front(text, timestamp, timestamp, timestamptz, boolean)
+  chatsync.has_many_dead_rows()
 to chatsync_worker;

@@ -11,6 +11,8 @@ from sql.queue_calls import QUEUE, claim, count, enqueue, labels, register, sett
 pytestmark = pytest.mark.usefixtures("tenant")
 
 DEAD = 25_000
+# Enough that a look from the beginning takes longer than upkeep leaves to claims.
+MANY_DEAD = 100_000
 # Without what is tested, each of these steps touches hundreds to tens of thousands.
 FEW = 250
 MESSAGES = """
@@ -36,7 +38,7 @@ def pinned(connections: Connections) -> SyncConnection:
     return connection
 
 
-def bury(owner: SyncConnection, key: str | None) -> None:
+def bury(owner: SyncConnection, key: str | None, dead: int = DEAD) -> None:
     """Leave dead messages, and as many turns, where live ones would be."""
     lane = [f"{QUEUE}/t1/{key}", QUEUE, key]
     owner.execute("select set_config('chatsync.lanes_held', 'yes', false)")
@@ -48,7 +50,7 @@ def bury(owner: SyncConnection, key: str | None) -> None:
         )
     owner.execute(
         sql.SQL(MESSAGES).format(
-            key=sql.Literal(key), lease=sql.SQL("null::bigint"), count=sql.Literal(DEAD)
+            key=sql.Literal(key), lease=sql.SQL("null::bigint"), count=sql.Literal(dead)
         )
     )
     owner.execute("delete from chatsync.message_queue")
@@ -57,7 +59,7 @@ def bury(owner: SyncConnection, key: str | None) -> None:
         owner.execute(
             "insert into chatsync.lane_turns (lane, queue, priority, ready_at)"
             " select n::text, %s, 0, now() - interval '1 min' from generate_series(1, %s) as n",
-            [QUEUE, DEAD],
+            [QUEUE, dead],
         )
         owner.execute("delete from chatsync.lane_turns")
     owner.execute("select set_config('chatsync.lanes_held', '', false)")
@@ -146,6 +148,61 @@ def test_what_comes_in_before_the_remembered_front_is_claimed_when_that_has_run_
     while not claimed:
         claimed = claim(connection, worker_id)
     assert labels(claimed) == ["early"]
+
+
+@pytest.mark.usefixtures("pinned")
+@pytest.mark.parametrize("key", ["a", None])
+def test_a_session_that_never_looked_begins_where_upkeep_saw_the_front(
+    connections: Connections, owner: SyncConnection, key: str | None
+) -> None:
+    bury(owner, key, MANY_DEAD)
+    raise_low_waters(owner)
+    register(connections)[0].execute("select chatsync.raise_front('outbound')")
+    assert count(owner, "queue_fronts") == 1
+    connection, worker_id = register(connections)
+    enqueue(connection, key, "live")
+
+    claiming = sql.SQL("select count(*) from chatsync.claim('outbound', %s, 1)")
+    assert touched(connection, claiming, [worker_id]) < FEW
+    assert labels(claim(connection, worker_id)) == ["live"]
+
+
+@pytest.mark.usefixtures("pinned")
+def test_what_comes_in_before_the_front_that_upkeep_saw_is_claimed_when_that_is_raised(
+    connections: Connections, owner: SyncConnection
+) -> None:
+    bury(owner, None, MANY_DEAD)
+    connection, worker_id = register(connections)
+    connection.execute("select chatsync.raise_front('outbound')")
+    enqueue(connection, None, "early", p_scheduled_at="2020-01-01")
+
+    assert claim(connection, worker_id) == []
+    claimed = claim(connection, worker_id)
+    while not claimed:
+        connection.execute("select chatsync.raise_front('outbound')")
+        claimed = claim(connection, worker_id)
+    assert labels(claimed) == ["early"]
+
+
+def test_without_many_dead_rows_there_is_no_front(
+    connections: Connections, owner: SyncConnection
+) -> None:
+    connection, _ = register(connections)
+    connection.execute("select chatsync.raise_front('outbound')")
+
+    assert count(owner, "queue_fronts") == 0
+
+
+@pytest.mark.usefixtures("pinned")
+def test_where_there_are_limits_upkeep_sees_no_front(
+    connections: Connections, owner: SyncConnection
+) -> None:
+    bury(owner, None, MANY_DEAD)
+    owner.execute("select chatsync.limit_in_flight('outbound', 10)")
+    connection, _ = register(connections)
+    connection.execute("select chatsync.raise_front('outbound')")
+
+    assert count(owner, "queue_fronts") == 0
 
 
 @pytest.mark.usefixtures("pinned")

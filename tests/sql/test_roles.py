@@ -61,6 +61,7 @@ DEFINER_FUNCTIONS = {
     "purge_queue",
     "queue_figures",
     "queue_overview",
+    "raise_front",
     "raise_low_water",
     "receivers",
     "redrive",

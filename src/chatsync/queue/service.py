@@ -42,9 +42,10 @@ async def working(
         poll_seconds = settings.poll_interval_ms / 1000
         stamper = Stamper(database, doorbell, poll_seconds=poll_seconds)
         workplace = Workplace(database, doorbell, stamper, Lease(url))
+        queues = (fit or _inbound)(workplace)
         worker = Worker(
             workplace,
-            (fit or _inbound)(workplace),
+            queues,
             batch_size=settings.batch_size,
             poll_seconds=poll_seconds,
         )
@@ -53,6 +54,7 @@ async def working(
             doorbell,
             retention_days=settings.retention_days,
             offline_ttl_days=settings.offline_ttl_days,
+            queues=queues,
         )
         async with running(stamper.run, upkeep.run, workplace.lease.run, worker.run):
             try:

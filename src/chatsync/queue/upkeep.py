@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -31,7 +32,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Upkeep:
-    """Runs beside every worker; any number of them agree. `run` it as a task."""
+    """Runs beside every worker of `queues`; any number of them agree. `run` it as a task."""
 
     def __init__(
         self,
@@ -40,11 +41,13 @@ class Upkeep:
         *,
         retention_days: int,
         offline_ttl_days: int = 7,
+        queues: Iterable[str] = (),
     ) -> None:
         self._database = database
         self._doorbell = doorbell
         self._retention_days = retention_days
         self._offline_ttl_days = offline_ttl_days
+        self._queues = tuple(queues)
 
     async def run(self) -> None:
         began_at = sweep_at = expire_at = retain_at = time.monotonic()
@@ -74,6 +77,10 @@ class Upkeep:
         for name in ("messages", "leases"):
             await self._database.fetch_value(
                 "select chatsync.raise_low_water(%s)", [name], patience_seconds=ANSWER_SECONDS
+            )
+        for queue in self._queues:
+            await self._database.fetch_value(
+                "select chatsync.raise_front(%s)", [queue], patience_seconds=ANSWER_SECONDS
             )
 
     async def _reap(self) -> None:
