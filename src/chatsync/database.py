@@ -38,6 +38,8 @@ PATIENCE_SECONDS = 35.0
 # After a failure the pool waits twice as long each time, up to this; then whoever asks for a
 # connection makes it try at once. Its own five minutes would outlast a database that is back.
 RECONNECT_SECONDS = 1.0
+# For a connection of a pool.
+WAIT_SECONDS = 5.0
 # What a backend has cached grows with the time.
 MAX_LIFETIME_SECONDS = 1800.0
 
@@ -51,7 +53,8 @@ class _Pooled(psycopg.AsyncConnection[TupleRow]):
 class Database:
     """A pool of connections in one role. `open` it once, `close` it at the end.
 
-    Whoever has one for longer than `patience_seconds`, where that is given, finds it broken.
+    Whoever has one for longer than `patience_seconds`, where that is given, finds it broken; nobody
+    waits longer than `wait_seconds` for one.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Database:
         size: int = 8,
         name: str = "chatsync",
         patience_seconds: float | None = None,
+        wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         self.url = url
         self.role: Role = role
@@ -73,7 +77,7 @@ class Database:
             min_size=1,
             max_size=size,
             open=False,
-            timeout=5.0,
+            timeout=wait_seconds,
             max_lifetime=MAX_LIFETIME_SECONDS,
             reconnect_timeout=RECONNECT_SECONDS,
             configure=self._configure,
@@ -82,10 +86,11 @@ class Database:
             kwargs=parameters(url, autocommit=True, application_name=name),
         )
 
-    async def open(self) -> None:
-        """Connect. Raises ConfigError for a refusal that waiting does not mend."""
+    async def open(self, *, must_answer: bool = True) -> None:
+        """Connect. Raises ConfigError if it `must_answer` and does not."""
         try:
-            await (await connect(self.url, self.role, name=self._name)).close()
+            if must_answer:
+                await (await connect(self.url, self.role, name=self._name)).close()
         except psycopg.Error as error:
             raise ConfigError(f"cannot use the database: {one_line(error)}") from error
         await self._pool.open()

@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr | None = None
+    # A replica, which answers queries that say how far it must have come.
+    read_database_url: SecretStr | None = None
     data_dir: Path = Path(".chatsync")
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)

@@ -48,6 +48,8 @@ def create(
         await parts.database.open()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(parts.database.close)
+            await parts.reads.open()
+            stack.push_async_callback(parts.reads.close)
             await stack.enter_async_context(_running(parts))
             if with_worker:
                 await stack.enter_async_context(working(settings, parts.doorbell))

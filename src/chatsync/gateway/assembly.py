@@ -19,8 +19,12 @@ from chatsync.gateway.presence.presence import Presence
 from chatsync.gateway.shared import Shared
 from chatsync.gateway.stranded import Stranded
 from chatsync.gateway.typing import Typing
+from chatsync.inbox.reads import Reads
 from chatsync.queue.enqueue import Intake
 from chatsync.settings import Settings
+
+# So long a query waits for a connection to the replica, and then asks the primary.
+REPLICA_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class Parts:
     stranded: Stranded
     intake: Intake
     relay: Relay
+    reads: Reads
 
     @property
     def database(self) -> Database:
@@ -80,6 +85,21 @@ def assemble(settings: Settings) -> Parts:
         stranded=Stranded(shared.hub, shared.feed, settings.ping_timeout_ms / 1000),
         intake=Intake(database, doorbell, max_retries=settings.max_retries),
         relay=relay,
+        reads=Reads(database, _replica(settings)),
+    )
+
+
+def _replica(settings: Settings) -> Database | None:
+    url = settings.read_database_url
+    if url is None or not url.get_secret_value():
+        return None
+    return Database(
+        url.get_secret_value(),
+        "chatsync_gateway",
+        size=settings.pool_size,
+        name="chatsync reader",
+        patience_seconds=PATIENCE_SECONDS,
+        wait_seconds=REPLICA_SECONDS,
     )
 
 

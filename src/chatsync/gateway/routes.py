@@ -35,7 +35,7 @@ Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 def routes(settings: Settings, parts: Parts, whatsapp: WhatsAppWebhook) -> list[BaseRoute]:
     """All that the router answers; webhooks are taken before it."""
     shared, authenticator = parts.shared, parts.authenticator
-    conversations = Conversations(parts.database, authenticator)
+    conversations = Conversations(parts.reads, authenticator)
     health = Health(_checks(parts), settings.metrics_dir)
     return [
         WebSocketRoute("/ws", partial(serve, shared=shared)),
@@ -44,7 +44,7 @@ def routes(settings: Settings, parts: Parts, whatsapp: WhatsAppWebhook) -> list[
         Route("/api/conversations", conversations.list),
         Route("/api/conversations/{id}", conversations.get),
         Route("/api/conversations/{id}/messages", conversations.messages),
-        Route("/api/sync", Sync(parts.database, authenticator).get),
+        Route("/api/sync", Sync(parts.reads, authenticator).get),
         *_event_routes(parts),
         Route("/api/presence", PresenceList(shared.presence, authenticator).get),
         *_watching_routes(parts),

@@ -1,6 +1,7 @@
 """The read side: lists, snapshots and changes, each with the cursor it is true at.
 
-Rows and cursor come from one repeatable-read transaction. Results are JSON text as PostgreSQL made
+Rows and cursor come from one repeatable-read transaction; an answer that is to have reached
+`after` may come from a replica. Results are JSON text as PostgreSQL made
 it: nothing is decoded to be encoded again.
 """
 
@@ -10,8 +11,9 @@ from datetime import datetime
 
 from psycopg.types.json import Jsonb
 
-from chatsync.database import Connection, Database, Row
+from chatsync.database import Connection, Row
 from chatsync.errors import NotFound, ResetRequired
+from chatsync.inbox.reads import Reads, Snapshot
 from chatsync.model import Claims, Cursor
 
 CHANGES_PER_PAGE = 1000
@@ -51,7 +53,7 @@ class Filter:
 
 
 async def list_conversations(
-    database: Database,
+    reads: Reads,
     claims: Claims,
     *,
     limit: int,
@@ -60,42 +62,41 @@ async def list_conversations(
     after: Cursor | None,
 ) -> Page:
     """Conversations, the newest first; `before` is a former page's `following`."""
-    async with database.transaction([claims.tenant_id], is_snapshot=True) as connection:
-        cursor = await _cursor(connection, claims.tenant_id, after)
-        rows = await _rows(
-            connection,
-            claims,
+    place = before or (None, None)
+
+    async def rows(snapshot: Snapshot) -> Page:
+        found = await snapshot.connection.execute(
+            "select * from chatsync.list_conversations("
+            "%s, %s, %s, %s::timestamptz, %s::bigint, %s, %s, %s::bigint)",
             [
+                claims.tenant_id,
+                Jsonb(claims.document()),
                 limit + 1,
-                *(before or (None, None)),
+                *place,
                 wanted.status,
                 wanted.assignee_id,
                 wanted.inbox_id,
             ],
         )
-    return _page(rows, limit, cursor)
+        return _page(await found.fetchall(), limit, snapshot.cursor)
 
-
-async def _rows(connection: Connection, claims: Claims, rest: list[object]) -> list[Row]:
-    found = await connection.execute(
-        "select * from chatsync.list_conversations("
-        "%s, %s, %s, %s::timestamptz, %s::bigint, %s, %s, %s::bigint)",
-        [claims.tenant_id, Jsonb(claims.document()), *rest],
-    )
-    return await found.fetchall()
+    return await reads.ask(claims.tenant_id, rows, reached=after)
 
 
 async def get_conversation(
-    database: Database, claims: Claims, conversation_id: int
+    reads: Reads, claims: Claims, conversation_id: int
 ) -> tuple[str, Cursor]:
     """One conversation. Raises NotFound, for one that may not be seen as for an unknown one."""
-    async with database.transaction([claims.tenant_id], is_snapshot=True) as connection:
-        cursor = await _cursor(connection, claims.tenant_id, None)
-        return await _conversation(connection, claims, conversation_id), cursor
+
+    async def one(snapshot: Snapshot) -> tuple[str, Cursor]:
+        conversation = await _conversation(snapshot.connection, claims, conversation_id)
+        return conversation, snapshot.cursor
+
+    return await reads.ask(claims.tenant_id, one)
 
 
 async def list_messages(
-    database: Database,
+    reads: Reads,
     claims: Claims,
     conversation_id: int,
     *,
@@ -104,18 +105,21 @@ async def list_messages(
     after: Cursor | None,
 ) -> Page:
     """Messages of a conversation, the newest first. Raises NotFound."""
-    async with database.transaction([claims.tenant_id], is_snapshot=True) as connection:
-        cursor = await _cursor(connection, claims.tenant_id, after)
-        await _conversation(connection, claims, conversation_id)
-        found = await connection.execute(
+    place = before or (None, None)
+
+    async def rows(snapshot: Snapshot) -> Page:
+        await _conversation(snapshot.connection, claims, conversation_id)
+        found = await snapshot.connection.execute(
             "select * from chatsync.list_messages(%s, %s, %s, %s::timestamptz, %s::bigint)",
-            [claims.tenant_id, conversation_id, limit + 1, *(before or (None, None))],
+            [claims.tenant_id, conversation_id, limit + 1, *place],
         )
-        return _page(await found.fetchall(), limit, cursor)
+        return _page(await found.fetchall(), limit, snapshot.cursor)
+
+    return await reads.ask(claims.tenant_id, rows, reached=after)
 
 
 async def snapshot(
-    database: Database,
+    reads: Reads,
     claims: Claims,
     *,
     limit: int,
@@ -127,99 +131,99 @@ async def snapshot(
 
     All pages carry the first page's cursor. Raises ResetRequired when `after` is not reached.
     """
-    tenant_id = claims.tenant_id
-    async with database.transaction([tenant_id], is_snapshot=True) as connection:
-        cursor = await _cursor(connection, tenant_id, first_cursor or after)
+
+    async def page(snapshot: Snapshot) -> SyncPage:
+        connection, tenant_id = snapshot.connection, claims.tenant_id
         found = await connection.execute(
             "select * from chatsync.snapshot_page(%s, %s, %s::bigint, %s)",
             [tenant_id, Jsonb(claims.document()), after_id, limit + 1],
         )
         rows = await found.fetchall()
-        read_at = await _began_at(connection)
         inboxes: list[str] | None = None
         if first_cursor is None:
             found = await connection.execute("select * from chatsync.list_inboxes(%s)", [tenant_id])
             inboxes = [row[0] for row in await found.fetchall()]
-    has_more, rows = len(rows) > limit, rows[:limit]
-    return SyncPage(
-        conversations=[row[1] for row in rows],
-        messages=[row[3][1:-1] for row in rows if row[3] != "[]"],
-        contacts=list(dict.fromkeys(row[2] for row in rows)),
-        inboxes=inboxes,
-        cursor=first_cursor or cursor,
-        reached=rows[-1][0] if has_more else None,
-        read_at=read_at,
+        has_more, rows = len(rows) > limit, rows[:limit]
+        return SyncPage(
+            conversations=[row[1] for row in rows],
+            messages=[row[3][1:-1] for row in rows if row[3] != "[]"],
+            contacts=list(dict.fromkeys(row[2] for row in rows)),
+            inboxes=inboxes,
+            cursor=first_cursor or snapshot.cursor,
+            reached=rows[-1][0] if has_more else None,
+            read_at=await _read_at(snapshot, tenant_id),
+        )
+
+    return await reads.ask(
+        claims.tenant_id, page, usable=first_cursor, reached=_later(first_cursor, after)
     )
 
 
 async def changes(
-    database: Database, claims: Claims, *, since: Cursor, upto: int | None, after: Cursor | None
+    reads: Reads, claims: Claims, *, since: Cursor, upto: int | None, after: Cursor | None
 ) -> SyncPage:
     """What changed after a cursor, up to the head that the first page saw.
 
     Raises ResetRequired when the cursor cannot be continued.
     """
-    tenant_id = claims.tenant_id
-    async with database.transaction([tenant_id], is_snapshot=True) as connection:
-        cursor = await _cursor(connection, tenant_id, since)
-        if after is not None:
-            await _cursor(connection, tenant_id, after)
-        top = cursor.seq if upto is None else upto
-        found = await connection.execute(
+
+    async def page(snapshot: Snapshot) -> SyncPage:
+        top = snapshot.cursor.seq if upto is None else upto
+        found = await snapshot.connection.execute(
             "select * from chatsync.changes(%s, %s, %s::bigint, %s::bigint, %s)",
-            [tenant_id, Jsonb(claims.document()), since.seq, top, CHANGES_PER_PAGE],
+            [claims.tenant_id, Jsonb(claims.document()), since.seq, top, CHANGES_PER_PAGE],
         )
         row = await found.fetchone()
-        read_at = await _began_at(connection)
-    assert row is not None
-    reached, conversations, messages, contacts = row
-    return SyncPage(
-        conversations=_elements(conversations),
-        messages=_elements(messages),
-        contacts=_elements(contacts),
-        inboxes=None,
-        cursor=Cursor(cursor.epoch, top),
-        reached=reached if reached < top else None,
-        read_at=read_at,
-    )
+        assert row is not None
+        reached, conversations, messages, contacts = row
+        return SyncPage(
+            conversations=_elements(conversations),
+            messages=_elements(messages),
+            contacts=_elements(contacts),
+            inboxes=None,
+            cursor=Cursor(snapshot.cursor.epoch, top),
+            reached=reached if reached < top else None,
+            read_at=await _read_at(snapshot, claims.tenant_id),
+        )
+
+    first = None if upto is None else Cursor(since.epoch, upto)
+    return await reads.ask(claims.tenant_id, page, usable=since, reached=_later(first, after))
 
 
-async def cursor_before(database: Database, tenant_id: str, moment: datetime) -> Cursor:
+async def cursor_before(reads: Reads, tenant_id: str, moment: datetime) -> Cursor:
     """The last cursor stamped before a moment. Raises ResetRequired when the log is younger."""
-    async with database.transaction([tenant_id], is_snapshot=True) as connection:
-        cursor = await _cursor(connection, tenant_id, None)
-        found = await connection.execute("select chatsync.seq_before(%s, %s)", [tenant_id, moment])
+
+    async def position(snapshot: Snapshot) -> Cursor:
+        found = await snapshot.connection.execute(
+            "select chatsync.seq_before(%s, %s)", [tenant_id, moment]
+        )
         row = await found.fetchone()
-    if row is None or row[0] is None:
-        raise ResetRequired("the log no longer reaches back so far", data={"reason": "trimmed"})
-    return Cursor(cursor.epoch, row[0])
+        if row is None or row[0] is None:
+            raise ResetRequired("the log no longer reaches back so far", data={"reason": "trimmed"})
+        return Cursor(snapshot.cursor.epoch, row[0])
+
+    return await reads.ask(tenant_id, position)
 
 
-async def _cursor(connection: Connection, tenant_id: str, usable: Cursor | None) -> Cursor:
-    """The tenant's position in this snapshot; checks that `usable` can be continued from here."""
-    found = await connection.execute(
-        "select epoch, head, trimmed_to from chatsync.stream_positions(%s)", [[tenant_id]]
-    )
+def _later(first: Cursor | None, after: Cursor | None) -> Cursor | None:
+    """Of two positions of a log the one that implies the other."""
+    if first is None or after is None:
+        return first or after
+    return first if first.epoch == after.epoch and first.seq > after.seq else after
+
+
+async def _read_at(snapshot: Snapshot, tenant_id: str) -> datetime:
+    """The clock that stamps, before anything was stamped that the snapshot does not show."""
+    if snapshot.is_replica:
+        found = await snapshot.connection.execute(
+            "select stamped_at from chatsync.read_events(%s, %s, 1)",
+            [[tenant_id], [snapshot.cursor.seq - 1]],
+        )
+    else:
+        found = await snapshot.connection.execute("select transaction_timestamp()")
     row = await found.fetchone()
     if row is None:
-        raise NotFound("unknown tenant")
-    epoch, head, trimmed_to = row
-    reason = None
-    if usable is not None and usable.epoch != epoch:
-        reason = "epoch"
-    elif usable is not None and usable.seq > head:
-        reason = "ahead"
-    elif usable is not None and usable.seq < trimmed_to:
-        reason = "trimmed"
-    if reason is not None:
-        raise ResetRequired("the cursor cannot be continued", data={"reason": reason})
-    return Cursor(epoch, head)
-
-
-async def _began_at(connection: Connection) -> datetime:
-    found = await connection.execute("select transaction_timestamp()")
-    row = await found.fetchone()
-    assert row is not None
+        raise NotFound("a replica without the last event does not know how late it is")
     return row[0]
 
 

@@ -57,6 +57,7 @@ DELIVERIES = Counter(
 RECEIPT_WRITES = Counter(
     "chatsync_receipt_writes_total", "Statements that wrote what devices acknowledged."
 )
+READS = Counter("chatsync_reads_total", "Queries answered.", ["source"])
 FEED_READS = Counter("chatsync_feed_reads_total", "Reads of the log by this gateway.", ["reason"])
 COMMIT_TO_GATEWAY_SECONDS = Histogram(
     "chatsync_commit_to_gateway_seconds",

@@ -3,12 +3,12 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from chatsync.database import Database
 from chatsync.errors import Invalid, NotFound
 from chatsync.gateway.auth import Authenticator
 from chatsync.gateway.http import request as read
 from chatsync.inbox import queries
 from chatsync.inbox.queries import Filter, Page
+from chatsync.inbox.reads import Reads
 
 STATUSES = frozenset({"OPEN", "PENDING", "RESOLVED"})
 
@@ -16,8 +16,8 @@ STATUSES = frozenset({"OPEN", "PENDING", "RESOLVED"})
 class Conversations:
     """The endpoints below /api/conversations."""
 
-    def __init__(self, database: Database, authenticator: Authenticator) -> None:
-        self._database = database
+    def __init__(self, reads: Reads, authenticator: Authenticator) -> None:
+        self._reads = reads
         self._authenticator = authenticator
 
     async def list(self, request: Request) -> Response:
@@ -27,7 +27,7 @@ class Conversations:
         if status is not None and status not in STATUSES:
             raise Invalid("status must be OPEN, PENDING or RESOLVED")
         page = await queries.list_conversations(
-            self._database,
+            self._reads,
             claims,
             limit=read.limit(request),
             before=_before(request),
@@ -43,14 +43,14 @@ class Conversations:
     async def get(self, request: Request) -> Response:
         claims = await read.caller(request, self._authenticator)
         conversation, cursor = await queries.get_conversation(
-            self._database, claims, _conversation_id(request)
+            self._reads, claims, _conversation_id(request)
         )
         return json_response(f'{{"conversation":{conversation},"cursor":"{cursor}"}}')
 
     async def messages(self, request: Request) -> Response:
         claims = await read.caller(request, self._authenticator)
         page = await queries.list_messages(
-            self._database,
+            self._reads,
             claims,
             _conversation_id(request),
             limit=read.limit(request),

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 from starlette.responses import Response
 
-from chatsync.database import Database
 from chatsync.errors import Invalid
 from chatsync.gateway import frames
 from chatsync.gateway.auth import Authenticator
@@ -15,6 +14,7 @@ from chatsync.gateway.http import request as read
 from chatsync.gateway.http.conversations import json_response
 from chatsync.inbox import queries
 from chatsync.inbox.queries import SyncPage
+from chatsync.inbox.reads import Reads
 from chatsync.model import Claims, Cursor
 
 
@@ -29,8 +29,8 @@ class _First:
 class Sync:
     """The endpoint /api/sync. A page token holds its kind, what is the first page's, a position."""
 
-    def __init__(self, database: Database, authenticator: Authenticator) -> None:
-        self._database = database
+    def __init__(self, reads: Reads, authenticator: Authenticator) -> None:
+        self._reads = reads
         self._authenticator = authenticator
 
     async def get(self, request: Request) -> Response:
@@ -60,7 +60,7 @@ class Sync:
             raise Invalid("since must be an RFC 3339 time") from error
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return await queries.cursor_before(self._database, tenant_id, moment)
+        return await queries.cursor_before(self._reads, tenant_id, moment)
 
     async def _snapshot(
         self,
@@ -71,7 +71,7 @@ class Sync:
         after: Cursor | None,
     ) -> Response:
         page = await queries.snapshot(
-            self._database,
+            self._reads,
             claims,
             limit=read.limit(request),
             after_id=after_id,
@@ -84,7 +84,7 @@ class Sync:
         self, claims: Claims, since: Cursor, first: _First | None, after: Cursor | None
     ) -> Response:
         upto = first and first.cursor.seq
-        page = await queries.changes(self._database, claims, since=since, upto=upto, after=after)
+        page = await queries.changes(self._reads, claims, since=since, upto=upto, after=after)
         return _answer("changes", page, first)
 
 
