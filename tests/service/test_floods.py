@@ -192,6 +192,25 @@ async def test_a_head_that_never_ends_is_refused(
         assert (await _answer_to(gateway.address, begun)).startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"x" * http_head.HEAD_BYTES, 431),
+        (b"\x16\x03\x01 no HTTP at all\r\n\r\n", 400),
+    ],
+)
+async def test_what_never_became_a_request_gets_a_problem_too(
+    gateway: Gateway, head: bytes, status: int
+) -> None:
+    told, _, body = (await _answer_to(gateway.address, head)).partition(b"\r\n\r\n")
+    problem = json.loads(body)
+
+    assert told.startswith(b"HTTP/1.1 %d " % status)
+    assert (problem["status"], problem["code"]) == (status, "bad_request")
+    assert f"x-correlation-id: {problem['correlationId']}".encode() in told.lower()
+    assert b"content-type: application/problem+json" in told
+
+
 async def test_a_second_head_has_a_limit_of_its_own(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,11 +5,15 @@ but a socket, and that not for long.
 """
 
 import asyncio
+from http import HTTPStatus
 from typing import Any, cast
 
 from starlette.types import Scope
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from chatsync.errors import BadRequest
+from chatsync.gateway.http.problems import written
 
 HEAD_BYTES = 16_384
 HEAD_SECONDS = 5.0
@@ -45,7 +49,7 @@ class HttpHead(_Http):
         end = data.find(_END)
         self._head_bytes += len(data) if end < 0 else end
         if self._head_bytes > HEAD_BYTES:
-            self._refuse(b"431 Request Header Fields Too Large")
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too long")
             return
         self._await_head()
         super().data_received(data)
@@ -74,7 +78,7 @@ class HttpHead(_Http):
     def _await_head(self) -> None:
         if self._head_timer is None:
             self._head_timer = self.loop.call_later(
-                HEAD_SECONDS, self._refuse, b"408 Request Timeout"
+                HEAD_SECONDS, self._refuse, HTTPStatus.REQUEST_TIMEOUT, "the head did not end"
             )
 
     def _have_head(self) -> None:
@@ -83,12 +87,14 @@ class HttpHead(_Http):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _refuse(self, status: bytes) -> None:
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn's answer to what is no HTTP."""
+        self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP request")
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
         self._have_head()
         if not self.transport.is_closing():
-            self.transport.write(
-                b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status
-            )
+            self.transport.write(written(BadRequest(detail), status))
             self.transport.close()
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from http import HTTPStatus
 
 import psycopg
 import structlog
@@ -45,6 +46,16 @@ def problem(error: RequestError, correlation_id: str, status: int | None = None)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return Response(json.dumps(document), status, headers, "application/problem+json")
+
+
+def written(error: RequestError, status: HTTPStatus) -> bytes:
+    """The whole answer to what never became a request, after which its connection ends."""
+    correlation_id = _new_id()
+    response = correlated(problem(error, correlation_id, status), correlation_id)
+    metrics.HTTP_REQUESTS.labels(f"{status // 100}xx").inc()
+    lines = [f"HTTP/1.1 {status} {status.phrase}".encode(), b"connection: close"]
+    lines += [b"%b: %b" % header for header in response.raw_headers]
+    return b"\r\n".join([*lines, b"", bytes(response.body)])
 
 
 def classified(error: Exception) -> RequestError:
@@ -124,4 +135,8 @@ def correlation_id_of(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-correlation-id" and _CORRELATION_ID.fullmatch(value):
             return value.decode()
+    return _new_id()
+
+
+def _new_id() -> str:
     return os.urandom(16).hex()
