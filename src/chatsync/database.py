@@ -43,7 +43,7 @@ RECONNECT_SECONDS = 1.0
 MAX_LIFETIME_SECONDS = 1800.0
 
 
-class _Pooled(psycopg.AsyncConnection[TupleRow]):
+class _Pooled(QuickConnection):
     """A connection that knows when it last proved to be alive."""
 
     used_at: float
@@ -97,7 +97,7 @@ class Database:
     @asynccontextmanager
     async def connection(
         self, *, patience_seconds: float | None = None
-    ) -> AsyncGenerator[Connection]:
+    ) -> AsyncGenerator[QuickConnection]:
         """A pooled connection in autocommit. Raises DatabaseUnavailable when none answers."""
         try:
             async with self._pool.connection() as connection:

@@ -40,16 +40,21 @@ class QuickConnection(psycopg.AsyncConnection[TupleRow]):
         Prepared when it is asked first. Whoever is stopped in the middle ends the connection.
         Raises psycopg.Error.
         """
+        rows = await self.ask_all(query, *parameters)
+        return rows[0] if rows else None
+
+    async def ask_all(
+        self, query: LiteralString, *parameters: str | None, is_binary: bool = False
+    ) -> list[tuple[Any, ...]]:
+        """All rows, as `ask` gets one; `is_binary` is how they travel."""
+        encoded = [None if each is None else each.encode() for each in parameters]
         async with self.lock:
-            name = self._names.get(query)
-            if name is None:
-                name = b"quick_%d" % len(self._names)
-                self.pgconn.send_prepare(name, query.encode())
-                await self._answer()
-                self._names[query] = name
-            encoded = [None if each is None else each.encode() for each in parameters]
-            self.pgconn.send_query_prepared(name, encoded)
-            return self._first_row(await self._answer())
+            try:
+                return await self._run(query, encoded, is_binary)
+            except psycopg.errors.InvalidSqlStatementName:
+                # After a rollback psycopg has the server forget all that was prepared.
+                self._names.clear()
+                return await self._run(query, encoded, is_binary)
 
     async def hear(self, hear: Hear) -> None:
         """Pass on the channel and payload of each notification until the link breaks.
@@ -69,6 +74,18 @@ class QuickConnection(psycopg.AsyncConnection[TupleRow]):
     async def close(self) -> None:
         self._stop_reading()
         await super().close()
+
+    async def _run(
+        self, query: str, encoded: list[bytes | None], is_binary: bool
+    ) -> list[tuple[Any, ...]]:
+        name = self._names.get(query)
+        if name is None:
+            name = b"quick_%d" % len(self._names)
+            self.pgconn.send_prepare(name, query.encode())
+            await self._answer()
+            self._names[query] = name
+        self.pgconn.send_query_prepared(name, encoded, result_format=int(is_binary))
+        return self._rows(await self._answer())
 
     async def _answer(self) -> PGresult:
         """The result of what was sent, when nothing can follow it: it is committed by then."""
@@ -91,13 +108,13 @@ class QuickConnection(psycopg.AsyncConnection[TupleRow]):
                 raise error_from_result(result, self.info.encoding)
         return self._results[0]
 
-    def _first_row(self, result: PGresult) -> tuple[Any, ...] | None:
+    def _rows(self, result: PGresult) -> list[tuple[Any, ...]]:
         if result.ntuples == 0:
-            return None
+            return []
         if self._loading is None:
             self._loading = adapt.Transformer(self)
         self._loading.set_pgresult(result)
-        return self._loading.load_row(0, tuple)
+        return self._loading.load_rows(0, result.ntuples, tuple)
 
     def _read_on(self) -> None:
         if self._reads is None:

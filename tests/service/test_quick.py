@@ -176,3 +176,27 @@ def test_what_is_rung_is_heard_whether_or_not_something_is_asked(
         await connection.close()
 
     run(story)
+
+
+def test_what_was_prepared_is_prepared_again_when_psycopg_had_it_forgotten(
+    run: Story, database_url: str
+) -> None:
+    async def story() -> None:
+        async with await opened(database_url) as connection:
+            assert await connection.ask("select $1 || '!'", "before") == ("before!",)
+            await connection.execute("deallocate all")
+
+            assert await connection.ask("select $1 || '!'", "after") == ("after!",)
+
+    run(story)
+
+
+def test_all_rows_come_in_text_and_in_binary(run: Story, database_url: str) -> None:
+    async def story() -> None:
+        async with await opened(database_url) as connection:
+            query = "select n, 'é', now() > '2020-01-01', null from generate_series(1, $1) as n"
+            for is_binary in (False, True):
+                rows = await connection.ask_all(query, "2", is_binary=is_binary)
+                assert rows == [(1, "é", True, None), (2, "é", True, None)]
+
+    run(story)
