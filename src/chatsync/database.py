@@ -17,6 +17,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from chatsync.errors import ConfigError, DatabaseUnavailable
 from chatsync.patience import CONNECT_SECONDS, parameters, patience
+from chatsync.quick import QuickConnection
 from chatsync.refusals import one_line, translated
 
 Role: TypeAlias = Literal[
@@ -44,7 +45,7 @@ WAIT_SECONDS = 5.0
 MAX_LIFETIME_SECONDS = 1800.0
 
 
-class _Pooled(psycopg.AsyncConnection[TupleRow]):
+class _Pooled(QuickConnection):
     """A connection that knows when it last proved to be alive."""
 
     used_at: float
@@ -101,7 +102,7 @@ class Database:
     @asynccontextmanager
     async def connection(
         self, *, patience_seconds: float | None = None
-    ) -> AsyncGenerator[Connection]:
+    ) -> AsyncGenerator[QuickConnection]:
         """A pooled connection in autocommit. Raises DatabaseUnavailable when none answers."""
         try:
             async with self._pool.connection() as connection:
@@ -171,11 +172,11 @@ class Link:
         self._role: Role = role
         self._name = name
         self._patience_seconds = patience_seconds
-        self._connection: Connection | None = None
+        self._connection: QuickConnection | None = None
         self._made_at = self._used_at = 0.0
 
     @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[Connection]:
+    async def connection(self) -> AsyncGenerator[QuickConnection]:
         """The connection, in autocommit. Raises DatabaseUnavailable when the database is away."""
         try:
             connection = await self._live()
@@ -199,7 +200,7 @@ class Link:
         if connection is not None:
             await connection.close()
 
-    async def _live(self) -> Connection:
+    async def _live(self) -> QuickConnection:
         now = time.monotonic()
         if self._connection is not None:
             is_old = now - self._made_at > MAX_LIFETIME_SECONDS
@@ -211,10 +212,10 @@ class Link:
         return self._connection
 
 
-async def connect(url: str, role: Role, *, name: str = "chatsync") -> Connection:
+async def connect(url: str, role: Role, *, name: str = "chatsync") -> QuickConnection:
     """A connection of its own in autocommit, for a listener, a ringer or a lease."""
     named = parameters(url, autocommit=True, application_name=name)
-    connection = await psycopg.AsyncConnection.connect(url, **named)
+    connection = await QuickConnection.connect(url, **named)
     try:
         await take_role(connection, role)
     except BaseException:

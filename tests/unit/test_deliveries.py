@@ -79,3 +79,17 @@ def test_a_client_that_lags_far_is_counted_in_bounded_memory(counts: Counts):
     assert len(waiting) == MAX_FRAMES
     session.send("ack", cursor=cursor(last))
     assert counts() == (3 * MAX_FRAMES, 0, 0)
+
+
+def test_what_lies_behind_the_bound_is_counted_when_it_is_taken(counts: Counts):
+    session = open_session()
+    last = 10 + 3 * MAX_FRAMES
+    for seq in range(11, last + 1):
+        session.deliver(event(seq), to=seq)
+    session.send("ack", cursor=cursor(last - 1))
+    assert counts() == (MAX_FRAMES, 0, 0)
+    session.deliver(event(last + 1), to=last + 1)
+    session.send("ack", cursor=cursor(last))
+    assert counts() == (3 * MAX_FRAMES, 0, 0)
+    session.session.reading.deliveries.end()
+    assert counts() == (3 * MAX_FRAMES, 1, 0)

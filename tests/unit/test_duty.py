@@ -2,8 +2,8 @@
 
 from typing import cast
 
-from chatsync.database import Connection
 from chatsync.events.duty import LOOK_SECONDS, PATIENT_SECONDS, PRESSING, Duty
+from chatsync.quick import QuickConnection
 
 POLL_SECONDS = 10.0
 
@@ -15,17 +15,14 @@ class Backend:
         self.asked: list[str] = []
         self._has_silent_writers = has_silent_writers
 
-    async def execute(self, query: str) -> "Backend":
+    async def ask(self, query: str) -> tuple[bool]:
         self.asked.append(query.removeprefix("select chatsync."))
-        return self
-
-    async def fetchone(self) -> tuple[bool]:
         return (self.asked[-1] == "begin_duty()" or self._has_silent_writers,)
 
 
 async def press(duty: Duty, backend: Backend, times: int = PRESSING) -> None:
     for _ in range(times):
-        await duty.review(cast(Connection, backend), found=True, is_pressed=True)
+        await duty.review(cast(QuickConnection, backend), found=True, is_pressed=True)
 
 
 async def test_a_duty_ends_with_its_connection_and_is_begun_again_on_another() -> None:
@@ -44,6 +41,6 @@ async def test_a_duty_ends_with_its_connection_and_is_begun_again_on_another() -
 async def test_who_lost_a_duty_that_nobody_was_silent_for_looks_once_more() -> None:
     duty = Duty()
     await press(duty, Backend())
-    another = cast(Connection, Backend())
+    another = cast(QuickConnection, Backend())
     assert await duty.review(another, found=False, is_pressed=False)
     assert duty.wait_seconds(POLL_SECONDS) == POLL_SECONDS

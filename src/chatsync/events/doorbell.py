@@ -8,6 +8,7 @@ connection of the doorbell's own.
 """
 
 import asyncio
+import json
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -16,8 +17,9 @@ from dataclasses import replace
 import psycopg
 import structlog
 
-from chatsync.database import Connection, Role, connect
+from chatsync.database import Role, connect
 from chatsync.events.hint import CHANNEL, Hint
+from chatsync.quick import QuickConnection
 
 # The trailing edge: what comes within it of the last ring leaves together.
 COALESCE_SECONDS = 0.005
@@ -31,7 +33,7 @@ class Doorbell:
     def __init__(self, url: str, role: Role) -> None:
         self._url = url
         self._role: Role = role
-        self._connection: Connection | None = None
+        self._connection: QuickConnection | None = None
         # A probe and a ring may come at once; only one of them makes the connection.
         self._connecting = asyncio.Lock()
         self._waiting = Hint()
@@ -78,6 +80,9 @@ class Doorbell:
         try:
             while True:
                 await self._has_waiting.wait()
+                rest = self._rung_at + COALESCE_SECONDS - time.monotonic()
+                if rest > 0:
+                    await asyncio.sleep(rest)
                 self._has_waiting.clear()
                 hint, self._waiting = self._waiting, Hint()
                 try:
@@ -87,7 +92,6 @@ class Doorbell:
                     log.warning("ring_failed", error=repr(error))
                     await asyncio.sleep(0.2)
                 self._rung_at = time.monotonic()
-                await asyncio.sleep(COALESCE_SECONDS)
         finally:
             if self._connection is not None:
                 await self._connection.close()
@@ -98,9 +102,10 @@ class Doorbell:
             async with self._connecting:
                 if self._connection is None or self._connection.closed:
                     self._connection = await connect(self._url, self._role, name="chatsync ringer")
-            await self._connection.execute(
-                "select pg_notify(%s, payload) from unnest(%s::text[]) as payload",
-                [CHANNEL, list(payloads)],
+            await self._connection.ask(
+                "select pg_notify($1, payload) from json_array_elements_text($2::json) as payload",
+                CHANNEL,
+                json.dumps(payloads),
             )
 
     async def _notify(self, hint: Hint) -> None:

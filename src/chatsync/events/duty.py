@@ -7,7 +7,7 @@ commits after the duty ended is waited for.
 
 from enum import Enum, auto
 
-from chatsync.database import Connection
+from chatsync.quick import QuickConnection
 
 # So many stamps in a row that were asked for again before they had ended.
 PRESSING = 4
@@ -36,7 +36,7 @@ class Duty:
         self._empty_looks = 0
         self._patience_seconds = 0.0
         # Which holds the lock that writers look for.
-        self._connection: Connection | None = None
+        self._connection: QuickConnection | None = None
 
     @property
     def is_on(self) -> bool:
@@ -52,7 +52,7 @@ class Duty:
             case _State.OFF:
                 return poll_seconds
 
-    async def review(self, connection: Connection, *, found: bool, is_pressed: bool) -> bool:
+    async def review(self, connection: QuickConnection, *, found: bool, is_pressed: bool) -> bool:
         """Go on or off duty after a stamp; whether to stamp again before anything else.
 
         `is_pressed`: there was more to do before it had ended.
@@ -65,7 +65,7 @@ class Duty:
             self._empty_looks = max(0, self._empty_looks - 1) if found else self._empty_looks + 1
             if self._empty_looks < EMPTY_LOOKS:
                 return found
-            await connection.execute("select chatsync.end_duty()")
+            await connection.ask("select chatsync.end_duty()")
             self._patience_seconds = PATIENT_SECONDS
             return await self._leave(connection)
         self._pressing = self._pressing + 1 if found and is_pressed else 0
@@ -81,16 +81,14 @@ class Duty:
         self._state, self._connection = _State.OFF, None
         self._pressing = 0
 
-    async def _begin(self, connection: Connection) -> None:
+    async def _begin(self, connection: QuickConnection) -> None:
         self._pressing = self._empty_looks = 0
-        cursor = await connection.execute("select chatsync.begin_duty()")
-        row = await cursor.fetchone()
+        row = await connection.ask("select chatsync.begin_duty()")
         if row and row[0]:
             self._state, self._connection = _State.ON, connection
 
-    async def _leave(self, connection: Connection) -> bool:
-        cursor = await connection.execute("select chatsync.silent_writers()")
-        row = await cursor.fetchone()
+    async def _leave(self, connection: QuickConnection) -> bool:
+        row = await connection.ask("select chatsync.silent_writers()")
         self._state = _State.LEAVING if row and row[0] else _State.OFF
         # Whoever was silent has committed by now: it is found by a look that begins after this.
         return self._state is _State.OFF

@@ -11,10 +11,11 @@ import uuid
 import psycopg
 import structlog
 
-from chatsync.database import Connection, Role, connect
+from chatsync.database import Role, connect
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.hint import AFTER_SILENCE, CHANNEL, Hint
 from chatsync.patience import shut_down
+from chatsync.quick import QuickConnection
 from chatsync.telemetry import metrics
 
 PROBE_INTERVAL_SECONDS = 5.0
@@ -32,6 +33,8 @@ class Listener:
         self._url = url
         self._role: Role = role
         self._doorbell = doorbell
+        # As Python writes JSON, and as PostgreSQL does.
+        self._own_marks = (f'"by":"{doorbell.name}"', f'"by" : "{doorbell.name}"')
         self._nonce = ""
         self._heard_probe = asyncio.Event()
         self.is_proven = False
@@ -54,25 +57,25 @@ class Listener:
             delay = min(MAX_BACKOFF_SECONDS, 0.1 * 2**failures)
             await asyncio.sleep(random.uniform(0, delay))  # noqa: S311 - jitter, not a secret
 
-    async def _hear_until_broken(self, connection: Connection) -> None:
+    async def _hear_until_broken(self, connection: QuickConnection) -> None:
         prober = asyncio.create_task(self._probe(connection))
         try:
-            async for notify in connection.notifies():
-                if notify.channel == CHANNEL:
-                    self._hear(Hint.decode(notify.payload))
+            await connection.hear(self._hear)
         finally:
             prober.cancel()
 
-    def _hear(self, hint: Hint) -> None:
+    def _hear(self, channel: str, payload: str) -> None:
+        # Not worth reading: what this process rang it has heard already.
+        if channel != CHANNEL or any(mark in payload for mark in self._own_marks):
+            return
+        hint = Hint.decode(payload)
         if hint.probe is not None:
             if hint.probe == self._nonce:
                 self._heard_probe.set()
             return
-        # What this process rang it has heard already.
-        if hint.by != self._doorbell.name:
-            self._doorbell.hear(hint)
+        self._doorbell.hear(hint)
 
-    async def _probe(self, connection: Connection) -> None:
+    async def _probe(self, connection: QuickConnection) -> None:
         while True:
             self._nonce = uuid.uuid4().hex
             self._heard_probe.clear()

@@ -10,12 +10,13 @@ from typing import Protocol
 import psycopg
 import structlog
 
-from chatsync.database import Connection, Database, Row
+from chatsync.database import Database, Row
 from chatsync.errors import DatabaseUnavailable
 from chatsync.events.doorbell import Doorbell
 from chatsync.events.duty import Duty
 from chatsync.events.hint import Hint
 from chatsync.events.stamped import Stamped, decode
+from chatsync.quick import QuickConnection
 from chatsync.telemetry import metrics
 
 BATCH = 2000
@@ -111,12 +112,14 @@ class Stamper:
                 self._poked.set()
         return stamped.is_left and not stamped.tenants
 
-    async def _stamp_for(self, follower: Follower, connection: Connection) -> Stamped:
+    async def _stamp_for(self, follower: Follower, connection: QuickConnection) -> Stamped:
         """Number what is committed. Others are told later: NOTIFY may wait for those who write."""
-        cursor = await connection.execute(
-            "call chatsync.stamp_and_follow(%s, null, %s)", [BATCH, follower.followed]
-        )
-        row = await cursor.fetchone()
+        if self._duty.is_on:
+            # Whatever is left is found by the next look, which comes soon.
+            query = "select p_heads, p_heads is null, p_events from chatsync.stamp_for($1, $2)"
+        else:
+            query = "call chatsync.stamp_and_follow($1, null, $2)"
+        row = await connection.ask(query, str(BATCH), follower.followed)
         assert row is not None
         tenants, is_left, events = row
         stamped = Stamped(frozenset(tenants or ()), is_left, decode(events))
@@ -124,17 +127,19 @@ class Stamper:
             self._doorbell.tell_others(Hint(tenants=stamped.tenants))
         return stamped
 
-    async def _stamp_for_others(self, connection: Connection) -> Stamped:
-        cursor = await connection.execute(
-            "call chatsync.stamp_and_ring(%s, %s)", [BATCH, self._doorbell.name]
+    async def _stamp_for_others(self, connection: QuickConnection) -> Stamped:
+        row = await connection.ask(
+            "call chatsync.stamp_and_ring($1, $2)", str(BATCH), self._doorbell.name
         )
-        row = await cursor.fetchone()
         assert row is not None
         tenants, is_left = row
         return Stamped(frozenset(tenants or ()), is_left)
 
     async def _wait(self) -> None:
         """Until somebody pokes, or it is time to look."""
+        if self._poked.is_set():
+            self._poked.clear()
+            return
         try:
             async with asyncio.timeout(self._duty.wait_seconds(self._poll_seconds)):
                 await self._poked.wait()

@@ -5,8 +5,12 @@ costs more than the write: measured on one machine, a pass that writes as it goe
 long.
 """
 
+import time
 from collections.abc import Callable
 from typing import Protocol
+
+from chatsync.events.feed import TenantFeed
+from chatsync.gateway.page import Page
 
 
 class Writer(Protocol):
@@ -14,18 +18,26 @@ class Writer(Protocol):
 
     __slots__ = ()
 
-    def written(self) -> None: ...
+    def written(self, now: float) -> None: ...
 
 
 class FanOut:
     """The writes of one pass, in the order in which they were found."""
 
-    __slots__ = ("_frames", "_sends", "_writers")
+    __slots__ = ("_frames", "_page", "_sends", "_writers")
 
     def __init__(self) -> None:
         self._sends: list[Callable[[bytes], None]] = []
         self._frames: list[bytes] = []
         self._writers: list[Writer] = []
+        self._page: Page | None = None
+
+    def page(self, feed: TenantFeed) -> Page:
+        """What came last to a log, found once for all of a pass."""
+        page = self._page
+        if page is None or page.events is not feed.latest:
+            page = self._page = Page(feed)
+        return page
 
     def add(self, send: Callable[[bytes], None], frame: bytes) -> None:
         self._sends.append(send)
@@ -41,5 +53,6 @@ class FanOut:
         writers, self._writers = self._writers, []
         for send, frame in zip(sends, frames, strict=True):
             send(frame)
+        now = time.monotonic()
         for writer in writers:
-            writer.written()
+            writer.written(now)

@@ -97,18 +97,35 @@ class Reading:
         if is_replay or len(mine) < len(found):
             frame = self._frame(mine, to, encoded, is_replay=is_replay, has_more=has_more)
         else:
-            # What nearly every delivery is: live, and all of it wanted. Two who were told as much
-            # may have looked through more or less since: a frame is shared by equal pages alone.
-            key = (self.epoch, self.told, before, to)
-            frame = encoded.get(key)
-            if frame is None:
-                frame = encoded[key] = frames.events(
-                    self.epoch, self.told, to, mine, is_replay=False, has_more=False
-                )
-        self.deliveries.sent(to, self._count_fresh(mine))
+            frame = live_frame(encoded, (self.epoch, self.told, before, to), mine)
+        self.deliveries.sent((to, self._count_fresh(mine)))
         self.told = to
         self.delivered_to = max(self.delivered_to, to)
         return frame
+
+    def is_level(self, epoch: str, after: int) -> bool:
+        """Whether the events after a position are the next to go out, live, and nothing else is."""
+        return (
+            self.position == after
+            and self.epoch == epoch
+            and self.replay_until is None
+            and not self._owes_last_frame
+        )
+
+    def follow(self, mark: tuple[int, int]) -> None:
+        """Take a page that this is level with and all of which is wanted.
+
+        `mark` says where it ends, and of how many events it is.
+        """
+        to, events = mark
+        self.events_written += events
+        self.deliveries.sent(mark)
+        # Nothing was sent or delivered beyond the newest: these are newer.
+        self.position = self.told = self.sent = self.delivered_to = to
+
+    def pass_by(self, to: int) -> None:
+        """Look through a page that this is level with and none of which is wanted."""
+        self.position = self.sent = to
 
     def _frame(
         self,
@@ -148,3 +165,21 @@ class Reading:
         if self.replay_until is None:
             self.told = self.position
         return Cursor(self.epoch, self.told)
+
+
+def live_frame(
+    encoded: dict[object, bytes], place: tuple[str, int, int, int], mine: Sequence[Event]
+) -> bytes:
+    """A live page, all of it wanted: what nearly every delivery is.
+
+    `place` is its epoch, what the client was told before, and where the page begins and ends. Two
+    who were told as much may have looked through more or less since: a frame is shared by equal
+    pages alone.
+    """
+    frame = encoded.get(place)
+    if frame is None:
+        epoch, told, _, to = place
+        frame = encoded[place] = frames.events(
+            epoch, told, to, mine, is_replay=False, has_more=False
+        )
+    return frame

@@ -19,6 +19,7 @@ from chatsync.errors import DatabaseUnavailable, RateLimited, Unavailable
 from chatsync.events.feed import TenantFeed
 from chatsync.gateway import auth, close_codes, pages, wire
 from chatsync.gateway.answers import Answers, Question
+from chatsync.gateway.compression import ServerFrame
 from chatsync.gateway.effects import Close, Effect, Write
 from chatsync.gateway.fan_out import FanOut
 from chatsync.gateway.hub import Transport
@@ -79,34 +80,31 @@ class Connection(Answers):
         """Read on: the tenant's log has grown. Runs for each session and each event."""
         if self._task is not None or not self._wire.is_writable:
             return
-        feed, session, shared = self._feed, self._session, self._shared
+        feed, session, hub = self._feed, self._session, self._shared.hub
         reading = session.reading
         if (
-            feed is not None
-            and reading.position == feed.latest_after
-            and reading.epoch == feed.epoch
-            and session.state is State.OPEN
-            and len(feed.latest) == 1
-            and not session.is_in_doubt
-            and not session.sight.is_limited
+            feed is None
+            or session.state is not State.OPEN
+            or session.is_in_doubt
+            or session.sight.is_limited
+            or not (page := hub.fan_out.page(feed)).suits(reading)
         ):
-            try:
-                self.give(feed, feed.latest)
-                self._add_to(shared.hub.fan_out)
-                if session.is_in_doubt:
-                    # What it may hear besides events must not wait for the next one.
-                    shared.hub.fan_out.flush()
-                    self._step()
-            except Exception as error:
-                self._fail(error)
-        else:
             self._step()
+            return
+        try:
+            before = reading.events_written
+            frame = page.give(reading, session.topics)
+            if frame is not None:
+                hub.delivered += reading.events_written - before
+                self._pass(hub.fan_out, frame)
+        except Exception as error:
+            self._fail(error)
 
-    def written(self) -> None:
+    def written(self, now: float) -> None:
         """A client that took all it was sent begins to owe its acknowledgement."""
         if self._wire.is_writable:
             session = self._session
-            session.written(time.monotonic())
+            session.written(now)
             if session.acknowledgement.due_at < self._timer_due:
                 self._set_timer()
 
@@ -252,16 +250,16 @@ class Connection(Answers):
 
     def _add_to(self, fan_out: FanOut) -> None:
         """Have the pass write what was delivered; what is no frame is carried out here."""
-        session, below = self._session, self._wire
-        for effect in session.effects():
+        for effect in self._session.effects():
             if type(effect) is Write:
-                frame = self._shared.frames.of(effect.frame)
-                fan_out.add(
-                    below.send_raw, frame.compressed if below.is_compressing else frame.plain
-                )
+                self._pass(fan_out, self._shared.frames.of(effect.frame))
             else:
                 self._carry_out(effect)
-        if session.acknowledgement.is_used:
+
+    def _pass(self, fan_out: FanOut, frame: ServerFrame) -> None:
+        below = self._wire
+        fan_out.add(below.send_raw, frame.compressed if below.is_compressing else frame.plain)
+        if self._session.acknowledgement.is_used:
             fan_out.tell(self)
 
     def _flush(self) -> None:

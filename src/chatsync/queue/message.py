@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from chatsync.database import Connection, Database
 from chatsync.errors import DatabaseUnavailable, PauseScope
+from chatsync.quick import QuickConnection
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -74,19 +75,21 @@ class Rest:
 
 
 async def claim(
-    connection: Connection, queue: str, worker_id: int, limit: int
+    connection: QuickConnection, queue: str, worker_id: int, limit: int
 ) -> list[QueueMessage]:
     """Lease up to `limit` messages, in order, in autocommit."""
-    cursor = await connection.execute(
+    rows = await connection.ask_all(
         # As QueueMessage has it. JSON is read where it is known what should be in it.
         "select id, queue, tenant_id, inbox_id, message_type, correlation_id, ordering_key,"
         " payload::text, body, nullif(metadata, '{}'), retry_count, worker_id, lease_id, created_at"
         # A crash of PostgreSQL ends the worker and its claims with it: nothing to flush.
-        " from chatsync.claim(%s, %s, %s), set_config('synchronous_commit', 'off', true)",
-        [queue, worker_id, limit],
-        binary=True,
+        " from chatsync.claim($1, $2, $3), set_config('synchronous_commit', 'off', true)",
+        queue,
+        str(worker_id),
+        str(limit),
+        is_binary=True,
     )
-    return [QueueMessage._make(row) for row in await cursor.fetchall()]
+    return [QueueMessage._make(row) for row in rows]
 
 
 async def settle(

@@ -38,12 +38,10 @@ class Producer:
             return ids
         queues = {message.queue for message in messages}
         if self._doorbell.takes_lead(LONE_SECONDS):
-            async with self._database.connection() as own:
-                ids = await self._insert_and_ring(own, messages, queues)
+            ids = await self._insert_and_ring(messages, queues)
             self._doorbell.hear(Hint(queues=frozenset(queues)))
         else:
-            async with self._database.connection() as own:
-                ids = await self._insert(own, messages)
+            ids = await self._insert_alone(messages)
             self._ring(queues)
         return ids
 
@@ -53,6 +51,7 @@ class Producer:
             self._ring(queues)
 
     async def _insert(self, connection: Connection, messages: list[NewMessage]) -> list[int]:
+        """In a transaction of somebody's."""
         cursor = await connection.execute(
             "select chatsync.enqueue_many(%s, %s)",
             [to_json(messages).decode(), self._max_retries],
@@ -61,14 +60,25 @@ class Producer:
         assert row is not None
         return row[0]
 
-    async def _insert_and_ring(
-        self, connection: Connection, messages: list[NewMessage], queues: set[str]
-    ) -> list[int]:
-        cursor = await connection.execute(
-            "call chatsync.enqueue_many_and_ring(%s, %s, %s, %s)",
-            [to_json(messages).decode(), self._max_retries, sorted(queues), self._doorbell.name],
-        )
-        row = await cursor.fetchone()
+    async def _insert_alone(self, messages: list[NewMessage]) -> list[int]:
+        async with self._database.connection() as connection:
+            row = await connection.ask(
+                "select chatsync.enqueue_many($1, $2)",
+                to_json(messages).decode(),
+                str(self._max_retries),
+            )
+        assert row is not None
+        return row[0]
+
+    async def _insert_and_ring(self, messages: list[NewMessage], queues: set[str]) -> list[int]:
+        async with self._database.connection() as connection:
+            row = await connection.ask(
+                "call chatsync.enqueue_many_and_ring($1, $2, string_to_array($3, ','), $4)",
+                to_json(messages).decode(),
+                str(self._max_retries),
+                ",".join(sorted(queues)),
+                self._doorbell.name,
+            )
         assert row is not None
         return row[0]
 
