@@ -45,6 +45,27 @@ begin
 end
 $$;
 
+-- Called by stamp_for() under the stamping lock, of tenants of which one has no head. A tenant has its
+-- stream from its beginning; what was made by hand may lack one, or its head alone.
+create or replace function chatsync.begin_streams(p_tenants text[]) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into chatsync.streams (tenant_id)
+  select t.tenant_id from unnest(p_tenants) as t (tenant_id)
+  on conflict (tenant_id) do nothing;
+  -- A new statement: it sees the head of whoever made the stream meanwhile.
+  insert into chatsync.stream_heads (tenant_id, head)
+  select s.tenant_id, s.trimmed_to
+  from chatsync.streams s
+  where s.tenant_id = any (p_tenants)
+    and (
+      select e.head from chatsync.stream_heads e where e.tenant_id = s.tenant_id
+      order by e.head desc limit 1) is null;
+end
+$$;
+
 -- Called by stamp() and stamp_and_follow(). Of the tenants in p_followed (ids with commas) p_events are the
 -- new events, for who would read them next; a tenant that got many, or large ones, is left out. Each is an
 -- array: tenant, epoch, seq, topics as JSON, type, data, correlation id, created_at, stamped_at (ISO 8601).
@@ -63,6 +84,8 @@ declare
   v_low bigint;
   v_ids bigint[];
   v_tenants text[];
+  v_heads bigint[];
+  v_places tid[];
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'stamping needs READ COMMITTED, not %', current_setting('transaction_isolation')
@@ -81,13 +104,21 @@ begin
     p_heads := '{}';
     return;
   end if;
-  -- A tenant has its stream from its beginning; what was made by hand may lack one. Asked by tenant and
-  -- not by event: of a row that is updated by each stamp, many versions may have to be walked over.
-  insert into chatsync.streams (tenant_id)
-  select t.tenant_id
-  from unnest(v_tenants) as t (tenant_id)
-  where not exists (select from chatsync.streams s where s.tenant_id = t.tenant_id)
-  on conflict (tenant_id) do nothing;
+  loop
+    -- The newest row of a tenant is met first, and those that were replaced are not walked over.
+    select array_agg(t.tenant_id), array_agg(h.head), array_agg(h.place)
+    into v_tenants, v_heads, v_places
+    from unnest(v_tenants) as t (tenant_id)
+    left join lateral (
+      select e.head, e.ctid as place
+      from chatsync.stream_heads e
+      where e.tenant_id = t.tenant_id
+      order by e.head desc
+      limit 1
+    ) as h on true;
+    exit when array_position(v_heads, null) is null;
+    perform chatsync.begin_streams(v_tenants);
+  end loop;
   with taken as (
     delete from chatsync.outbox where id = any (v_ids)
     returning *
@@ -96,10 +127,17 @@ begin
     select tenant_id, count(*) as events, sum(pg_column_size(data)) as bytes from taken group by tenant_id
   ),
   raised as (
-    update chatsync.streams s set head = s.head + c.events
+    select c.tenant_id, h.head as previous_head, h.head + c.events as head, h.place, c.events, c.bytes
     from counted c
-    where s.tenant_id = c.tenant_id
-    returning s.tenant_id, s.epoch, s.head, s.head - c.events as previous_head, c.events, c.bytes
+    join unnest(v_tenants, v_heads, v_places) as h (tenant_id, head, place) on h.tenant_id = c.tenant_id
+  ),
+  -- One transaction replaces a head and who stamps holds the lock: all that look see one of each tenant.
+  added as (
+    insert into chatsync.stream_heads (tenant_id, head) select tenant_id, head from raised
+  ),
+  -- By place: joined by their key, the heads of all tenants might be read.
+  removed as (
+    delete from chatsync.stream_heads where ctid = any (array(select place from raised))
   ),
   stamped as (
     insert into chatsync.event_log (
@@ -111,13 +149,20 @@ begin
     join raised r on r.tenant_id = t.tenant_id
     returning *
   ),
+  followed as (
+    select r.tenant_id, s.epoch
+    from raised r
+    cross join lateral (
+      select s.epoch from chatsync.streams s where s.tenant_id = r.tenant_id limit 1
+    ) as s
+    where r.tenant_id = any (string_to_array(p_followed, ',')) and r.events <= 200 and r.bytes <= 65536
+  ),
   told as (
     select s.tenant_id, s.seq, array[
-      s.tenant_id, r.epoch, s.seq::text, to_json(s.topics)::text, s.type, s.data::text,
+      s.tenant_id, f.epoch, s.seq::text, to_json(s.topics)::text, s.type, s.data::text,
       s.correlation_id, to_json(s.created_at)#>>'{}', to_json(s.stamped_at)#>>'{}'] as event
     from stamped s
-    join raised r on r.tenant_id = s.tenant_id
-    where r.tenant_id = any (string_to_array(p_followed, ',')) and r.events <= 200 and r.bytes <= 65536
+    join followed f on f.tenant_id = s.tenant_id
   )
   select
     coalesce((select jsonb_object_agg(tenant_id, head) from raised), '{}'),
@@ -150,14 +195,23 @@ as $$
   select exists (select from chatsync.outbox where id >= (select chatsync.low_water('outbox')))
 $$;
 
--- Where the logs of some tenants begin and end; a tenant without events has none yet.
+-- Where the logs of some tenants begin and end; a tenant without events has none yet. All who read a head
+-- read it here.
 create or replace function chatsync.stream_positions(p_tenant_ids text[])
 returns table (tenant_id text, epoch text, head bigint, trimmed_to bigint)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set jit = off
+-- Heads that were replaced are not walked over: the newest one is met first, from the end of the key.
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
-  select s.tenant_id, s.epoch, s.head, s.trimmed_to
+  select s.tenant_id, s.epoch, coalesce(h.head, s.trimmed_to), s.trimmed_to
   from chatsync.streams s
+  left join lateral (
+    select e.head from chatsync.stream_heads e where e.tenant_id = s.tenant_id
+    order by e.head desc limit 1
+  ) as h on true
   where s.tenant_id = any (p_tenant_ids)
 $$;
 

@@ -11,6 +11,17 @@ THREADS = {
 }
 CALLER = {"p_claims": ("jsonb", """'{"tenant": "t1", "sub": "u1", "role": "agent"}'""")}
 SINCE = {"p_correlation_id": ("text", "'c7'"), "p_since": ("timestamptz", "null")}
+HEADS = """
+    select array_agg(t.tenant_id), array_agg(h.head), array_agg(h.place)
+    from unnest(v_tenants) as t (tenant_id)
+    left join lateral (
+      select e.head, e.ctid as place
+      from chatsync.stream_heads e
+      where e.tenant_id = t.tenant_id
+      order by e.head desc
+      limit 1
+    ) as h on true
+"""
 
 STATEMENTS = [
     *QUEUE_STATEMENTS,
@@ -22,6 +33,19 @@ STATEMENTS = [
         select id, tenant_id from chatsync.outbox where id >= v_low order by id limit p_limit
         """,
         role="chatsync_owner",
+    ),
+    Statement(
+        "stamp_for",
+        "stream_heads_pkey",
+        {"v_tenants": ("text[]", "array['t1']")},
+        HEADS,
+        role="chatsync_owner",
+    ),
+    Statement(
+        "stream_positions",
+        "stream_heads_pkey",
+        {"p_tenant_ids": ("text[]", "array['t1']")},
+        role="chatsync_gateway",
     ),
     Statement(
         "read_events",

@@ -256,6 +256,7 @@ OWNER = (
     | CALLERS
     | {
         "begin_limits_anew",
+        "begin_streams",
         "can_be_redriven",
         "correlated_events",
         "drop_days",
