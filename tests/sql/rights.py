@@ -13,6 +13,7 @@ GATEWAY = DOCTOR | {
     "enqueue_deliveries",
     "follow_events",
     "get_conversation",
+    "heads_of",
     "leave_node",
     "list_conversations",
     "list_inboxes",
