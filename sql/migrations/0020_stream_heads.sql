@@ -10,7 +10,7 @@ create table chatsync.stream_heads (
   constraint head_is_not_negative check (head >= 0)
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 comment on table chatsync.stream_heads is
-  'Where each tenant''s log ends. A stamp adds the new head and deletes the old one, under its lock.';
+  'Where each tenant''s log ends: one row a tenant, which stamps replace under their lock.';
 select chatsync.protect_tenant_table('chatsync.stream_heads');
 grant select on chatsync.stream_heads to chatsync_worker, chatsync_gateway;
 

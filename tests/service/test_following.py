@@ -117,7 +117,7 @@ async def test_the_commit_of_a_stamp_that_fails_shows_nobody_anything(
             " as $$ begin raise 'not now'; end $$"
         )
         owner.execute(
-            "create constraint trigger refuses after insert on chatsync.stream_heads"
+            "create constraint trigger refuses after update on chatsync.stream_heads"
             " deferrable initially deferred for each row execute function chatsync.refuse()"
         )
         with capture_logs() as logs:
