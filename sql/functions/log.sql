@@ -45,6 +45,27 @@ begin
 end
 $$;
 
+-- Called by stamp_for() under the stamping lock, of tenants of which one has no head. A tenant has its
+-- stream from its beginning; what was made by hand may lack one, or its head alone.
+create or replace function chatsync.begin_streams(p_tenants text[]) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into chatsync.streams (tenant_id)
+  select t.tenant_id from unnest(p_tenants) as t (tenant_id)
+  on conflict (tenant_id) do nothing;
+  -- A new statement: it sees the head of whoever made the stream meanwhile.
+  insert into chatsync.stream_heads (tenant_id, head)
+  select s.tenant_id, s.trimmed_to
+  from chatsync.streams s
+  where s.tenant_id = any (p_tenants)
+    and (
+      select e.head from chatsync.stream_heads e where e.tenant_id = s.tenant_id
+      order by e.head desc limit 1) is null;
+end
+$$;
+
 -- Called by stamp() and stamp_and_follow(). Of the tenants in p_followed (ids with commas) p_events are the
 -- new events, for who would read them next; a tenant that got many, or large ones, is left out. Each is an
 -- array: tenant, epoch, seq, topics as JSON, type, data, correlation id, created_at, stamped_at (ISO 8601).
@@ -64,6 +85,8 @@ declare
   v_is_fresh boolean;
   v_ids bigint[];
   v_tenants text[];
+  v_places tid[];
+  v_has_moved boolean;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'stamping needs READ COMMITTED, not %', current_setting('transaction_isolation')
@@ -88,13 +111,20 @@ begin
     p_heads := '{}';
     return;
   end if;
-  -- A tenant has its stream from its beginning; what was made by hand may lack one. Asked by tenant and
-  -- not by event: of a row that is updated by each stamp, many versions may have to be walked over.
-  insert into chatsync.streams (tenant_id)
-  select t.tenant_id
-  from unnest(v_tenants) as t (tenant_id)
-  where not exists (select from chatsync.streams s where s.tenant_id = t.tenant_id)
-  on conflict (tenant_id) do nothing;
+  loop
+    -- The newest row of a tenant is met first, and those that were replaced are not walked over.
+    select array_agg(t.tenant_id), array_agg(h.place) into v_tenants, v_places
+    from unnest(v_tenants) as t (tenant_id)
+    left join lateral (
+      select e.ctid as place
+      from chatsync.stream_heads e
+      where e.tenant_id = t.tenant_id
+      order by e.head desc
+      limit 1
+    ) as h on true;
+    exit when array_position(v_places, null) is null;
+    perform chatsync.begin_streams(v_tenants);
+  end loop;
   with taken as (
     delete from chatsync.outbox where id = any (v_ids)
     returning *
@@ -103,10 +133,13 @@ begin
     select tenant_id, count(*) as events, sum(pg_column_size(data)) as bytes from taken group by tenant_id
   ),
   raised as (
-    update chatsync.streams s set head = s.head + c.events
+    -- Each look sees one head of a tenant: who stamps holds the lock, and replaces a row by one. It is found
+    -- by its place: joined by their key, the heads of all tenants might be read.
+    update chatsync.stream_heads h set head = h.head + c.events
     from counted c
-    where s.tenant_id = c.tenant_id
-    returning s.tenant_id, s.epoch, s.head, s.head - c.events as previous_head, c.events, c.bytes
+    join unnest(v_tenants, v_places) as p (tenant_id, place) on p.tenant_id = c.tenant_id
+    where h.ctid = p.place
+    returning h.tenant_id, h.head, h.head - c.events as previous_head, c.events, c.bytes
   ),
   stamped as (
     insert into chatsync.event_log (
@@ -118,18 +151,30 @@ begin
     join raised r on r.tenant_id = t.tenant_id
     returning *
   ),
+  followed as (
+    select r.tenant_id, s.epoch
+    from raised r
+    cross join lateral (
+      select s.epoch from chatsync.streams s where s.tenant_id = r.tenant_id limit 1
+    ) as s
+    where r.tenant_id = any (string_to_array(p_followed, ',')) and r.events <= 200 and r.bytes <= 65536
+  ),
   told as (
     select s.tenant_id, s.seq, array[
-      s.tenant_id, r.epoch, s.seq::text, to_json(s.topics)::text, s.type, s.data::text,
+      s.tenant_id, f.epoch, s.seq::text, to_json(s.topics)::text, s.type, s.data::text,
       s.correlation_id, to_json(s.created_at)#>>'{}', to_json(s.stamped_at)#>>'{}'] as event
     from stamped s
-    join raised r on r.tenant_id = s.tenant_id
-    where r.tenant_id = any (string_to_array(p_followed, ',')) and r.events <= 200 and r.bytes <= 65536
+    join followed f on f.tenant_id = s.tenant_id
   )
   select
     coalesce((select jsonb_object_agg(tenant_id, head) from raised), '{}'),
-    (select array_agg(event order by tenant_id, seq) from told)
-  into p_heads, p_events;
+    (select array_agg(event order by tenant_id, seq) from told),
+    (select count(*) from counted) > (select count(*) from raised)
+  into p_heads, p_events, v_has_moved;
+  if v_has_moved then
+    raise exception 'a head was moved by somebody without the stamping lock'
+      using errcode = 'serialization_failure';
+  end if;
 end
 $$;
 
@@ -157,14 +202,38 @@ as $$
   select exists (select from chatsync.outbox where id >= (select chatsync.low_water('outbox')))
 $$;
 
--- Where the logs of some tenants begin and end; a tenant without events has none yet.
+-- Called by stream_positions(). The newest head of a tenant is met first, and those that were replaced are
+-- not walked over. With the owner's rights: the policy of a gateway that names a thousand tenants would be
+-- gone through for each of them. It tells numbers, which stamp() tells of all as well.
+create or replace function chatsync.heads_of(p_tenant_ids text[])
+returns table (tenant_id text, head bigint)
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+set jit = off
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+  select t.tenant_id, h.head
+  from (select distinct unnest(p_tenant_ids) as tenant_id) as t
+  cross join lateral (
+    select e.head
+    from chatsync.stream_heads e
+    where e.tenant_id = t.tenant_id
+    order by e.head desc
+    limit 1
+  ) as h
+$$;
+
+-- Where the logs of some tenants begin and end; a tenant without events has none yet. All who read a head
+-- read it here.
 create or replace function chatsync.stream_positions(p_tenant_ids text[])
 returns table (tenant_id text, epoch text, head bigint, trimmed_to bigint)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select s.tenant_id, s.epoch, s.head, s.trimmed_to
+  select s.tenant_id, s.epoch, coalesce(h.head, s.trimmed_to), s.trimmed_to
   from chatsync.streams s
+  left join chatsync.heads_of(p_tenant_ids) as h on h.tenant_id = s.tenant_id
   where s.tenant_id = any (p_tenant_ids)
 $$;
 
@@ -212,6 +281,7 @@ grant execute on function
   chatsync.stamp(integer),
   chatsync.stamp_for(integer, text),
   chatsync.outbox_waiting(),
+  chatsync.heads_of(text[]),
   chatsync.stream_positions(text[]),
   chatsync.read_events(text[], bigint[], integer),
   chatsync.follow_events(text[], bigint[], integer)

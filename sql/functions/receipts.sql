@@ -185,7 +185,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select r.device, p.seq, s.head - p.seq, r.topics, r.is_open, r.seen_at
   from chatsync.receipts r
-  join chatsync.streams s on s.tenant_id = r.tenant_id
+  join chatsync.stream_positions(array[p_tenant_id]) as s on s.tenant_id = r.tenant_id
   left join lateral (select r.seq where r.epoch = s.epoch) as p on true
   where r.tenant_id = p_tenant_id and r.user_id = p_user_id
   order by r.seen_at desc, r.device

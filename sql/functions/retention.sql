@@ -59,6 +59,7 @@ begin
   if not pg_try_advisory_xact_lock(chatsync.stamping_lock()) then
     raise exception 'the log is being stamped' using errcode = 'CS004';
   end if;
+  -- No event is above its head, which nobody moves while this holds the lock.
   update chatsync.streams s
   set trimmed_to = greatest(s.trimmed_to, t.last_seq)
   from (

@@ -12,7 +12,12 @@ begin
   if not found then
     return false;
   end if;
-  insert into chatsync.streams (tenant_id) values (p_tenant_id) on conflict (tenant_id) do nothing;
+  -- A stream that is there may have events: who made it makes its head.
+  with begun as (
+    insert into chatsync.streams (tenant_id) values (p_tenant_id) on conflict (tenant_id) do nothing
+    returning tenant_id
+  )
+  insert into chatsync.stream_heads (tenant_id, head) select tenant_id, 0 from begun;
   return true;
 end
 $$;

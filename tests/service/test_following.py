@@ -100,7 +100,8 @@ async def test_a_new_epoch_is_not_joined_to_the_old_one(
     async with gateway_of(database_url) as gateway, gateway.session() as agent:
         publish(foreign, "t1", 0)
         await labels(agent, 1)
-        owner.execute("update chatsync.streams set epoch = repeat('e', 32), head = 0")
+        owner.execute("update chatsync.streams set epoch = repeat('e', 32)")
+        owner.execute("update chatsync.stream_heads set head = 0")
         publish(foreign, "t1", 1)
         reset = await agent.next("reset")
         assert reset["reason"] == "epoch"
@@ -116,7 +117,7 @@ async def test_the_commit_of_a_stamp_that_fails_shows_nobody_anything(
             " as $$ begin raise 'not now'; end $$"
         )
         owner.execute(
-            "create constraint trigger refuses after update on chatsync.streams"
+            "create constraint trigger refuses after update on chatsync.stream_heads"
             " deferrable initially deferred for each row execute function chatsync.refuse()"
         )
         with capture_logs() as logs:
@@ -125,7 +126,7 @@ async def test_the_commit_of_a_stamp_that_fails_shows_nobody_anything(
                 lambda: any(line["event"] == "stamping_failed" for line in logs),
                 "a stamp whose commit is refused",
             )
-        owner.execute("drop trigger refuses on chatsync.streams")
+        owner.execute("drop trigger refuses on chatsync.stream_heads")
         publish(foreign, "t1", 1)
         assert await labels(agent, 2) == [(1, 0), (2, 1)]
 

@@ -89,7 +89,10 @@ async def test_a_cursor_that_retention_overtook_is_refused(
         old = agent.seen[0]["cursor"]
         await gateway.post(delivery(said("hi", "w1")))
         await agent.events(2)
-    owner.execute("update chatsync.streams set trimmed_to = head")
+    owner.execute(
+        "update chatsync.streams s set trimmed_to = h.head"
+        " from chatsync.stream_heads h where h.tenant_id = s.tenant_id"
+    )
 
     async def reason() -> str | None:
         async with gateway.session(cursor=old) as agent:

@@ -17,7 +17,10 @@ pytestmark = pytest.mark.usefixtures("clean_logs")
 
 EVENTS = 4_000
 # What an operator's retention does, without waiting for days.
-TRIM = "update chatsync.streams set trimmed_to = head where tenant_id = 't1'"
+TRIM = (
+    "update chatsync.streams s set trimmed_to = h.head"
+    " from chatsync.stream_heads h where h.tenant_id = s.tenant_id and s.tenant_id = 't1'"
+)
 
 
 def settings(database_url: str, **more: Any) -> Any:

@@ -1,5 +1,6 @@
 """Statements on the hot paths, each with the index that was made for it."""
 
+from sql.hot_log_statements import LOG_STATEMENTS
 from sql.hot_queue_statements import QUEUE_STATEMENTS, TENANT
 from sql.planning import Statement
 
@@ -11,42 +12,9 @@ THREADS = {
 }
 CALLER = {"p_claims": ("jsonb", """'{"tenant": "t1", "sub": "u1", "role": "agent"}'""")}
 SINCE = {"p_correlation_id": ("text", "'c7'"), "p_since": ("timestamptz", "null")}
-
 STATEMENTS = [
     *QUEUE_STATEMENTS,
-    Statement(
-        "stamp_for",
-        "outbox_pkey",
-        {"p_limit": ("integer", "100"), "v_low": ("bigint", "0")},
-        """
-        select id, tenant_id from chatsync.outbox where id >= v_low order by id limit p_limit
-        """,
-        role="chatsync_owner",
-    ),
-    Statement(
-        "read_events",
-        "event_log_tenant_seq_idx",
-        {
-            "p_tenant_ids": ("text[]", "array['t1']"),
-            "p_after": ("bigint[]", "array[100]"),
-            "p_limit": ("integer", "50"),
-        },
-        role="chatsync_gateway",
-    ),
-    Statement(
-        "changes",
-        "event_log_tenant_seq_idx",
-        TENANT
-        | {"p_after": ("bigint", "100"), "p_upto": ("bigint", "200"), "p_limit": ("int", "50")},
-        """
-        select seq, data
-        from chatsync.event_log
-        where tenant_id = p_tenant_id and seq > p_after and seq <= p_upto
-        order by seq
-        limit p_limit
-        """,
-        role="chatsync_gateway",
-    ),
+    *LOG_STATEMENTS,
     Statement(
         "list_conversations",
         "conversations_recent_idx",

@@ -93,7 +93,7 @@ def _listed(words: Iterable[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join(re.sub(r"\binto v_\w+", "", text).split())
+    return " ".join(re.sub(r"\binto v_\w+(, v_\w+)*", "", text).split())
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,7 @@ GATEWAY = DOCTOR | {
     "enqueue_deliveries",
     "follow_events",
     "get_conversation",
+    "heads_of",
     "leave_node",
     "list_conversations",
     "list_inboxes",
@@ -258,6 +259,7 @@ OWNER = (
     | CALLERS
     | {
         "begin_limits_anew",
+        "begin_streams",
         "can_be_redriven",
         "correlated_events",
         "drop_days",

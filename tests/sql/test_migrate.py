@@ -209,6 +209,30 @@ def test_a_function_file_is_applied_again_when_it_changed(
         assert value(connection, "select chatsync.can_subscribe('{}', '{}')") is False
 
 
+def test_the_heads_of_logs_are_kept_when_they_get_a_table_of_their_own(
+    empty_database_url: str, code: Callable[[list[SqlFile]], None]
+) -> None:
+    present = files()
+    code([file for file in present if file.name < "migrations/0020"])
+    migrate(empty_database_url)
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute("set role chatsync_owner")
+        connection.execute(
+            "insert into chatsync.streams (tenant_id, head, trimmed_to) values"
+            " ('t1', 7, 3), ('t2', 0, 0)"
+        )
+    code(present)
+    migrate(empty_database_url)
+
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute("set role chatsync_owner")
+        positions = connection.execute(
+            "select tenant_id, head, trimmed_to"
+            " from chatsync.stream_positions('{t1, t2}') order by 1"
+        ).fetchall()
+    assert positions == [("t1", 7, 3), ("t2", 0, 0)]
+
+
 def test_a_failing_file_leaves_nothing_of_itself_and_all_before_it(
     empty_database_url: str, code: Callable[[list[SqlFile]], None]
 ) -> None:

@@ -219,6 +219,23 @@ def test_a_stamp_costs_little_behind_many_dead_events(
 
 
 @pytest.mark.usefixtures("pinned")
+def test_a_head_costs_little_behind_many_that_were(
+    worker: SyncConnection, owner: SyncConnection
+) -> None:
+    owner.execute(
+        "insert into chatsync.stream_heads select 't1', n from generate_series(1, %s) as n"
+        # Those that follow each other lie on different pages.
+        " order by n %% 100, n",
+        [DEAD],
+    )
+    owner.execute("delete from chatsync.stream_heads where head < %s", [DEAD])
+    owner.execute(EVENTS, [1])
+
+    assert touched(worker, sql.SQL("select chatsync.stamp()")) < FEW
+    assert touched(worker, sql.SQL("select * from chatsync.stream_positions('{t1}')")) < FEW
+
+
+@pytest.mark.usefixtures("pinned")
 def test_a_look_for_dead_workers_costs_little_behind_many_ended_leases(
     connections: Connections, owner: SyncConnection
 ) -> None:

@@ -40,6 +40,7 @@ DEFINER_FUNCTIONS = {
     "failed_page",
     "forget_inbound",
     "forget_receipts",
+    "heads_of",
     "hold_lane_of_insert",
     "issue_ticket",
     "leave_node",

@@ -18,6 +18,7 @@ READABLE = {
     "inboxes",
     "messages",
     "presence",
+    "stream_heads",
     "streams",
     "tenants",
 }
