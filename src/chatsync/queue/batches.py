@@ -30,9 +30,7 @@ from chatsync.telemetry import metrics
 
 # A batch that met the database's trouble so often counts as failing (architecture §5.1).
 MAX_RERUNS = 5
-# A batch is applied in parts, so that one is parsed while PostgreSQL works on another. A large part
-# leaves its events to the stamper, which numbers them meanwhile.
-PART = 250
+# A large part leaves its events to the stamper, which numbers them meanwhile.
 STAMP_APART_FROM = 100
 # Of a careful run: many statements and calls of a handler, each with its own limit.
 CAREFUL_SECONDS = 3600.0
@@ -53,10 +51,6 @@ class _Work:
 class Batches:
     """Works off a queue with a transactional handler."""
 
-    # While one batch waits for the disk, another one is worked on. The second one only wakes when a
-    # batch was full, so that a lone message is looked for once.
-    consumers = 2
-
     def __init__(
         self, handler: Handler[Any], workplace: Workplace, *, timeout_seconds: float = 0.0
     ) -> None:
@@ -64,12 +58,22 @@ class Batches:
         self._workplace = workplace
         self._patience_seconds = timeout_seconds + PATIENCE_SECONDS
 
+    @property
+    def consumers(self) -> int:
+        """While one batch waits for the disk, another one is worked on.
+
+        Those after the first only wake when a batch was full, so that a lone message is looked for
+        once.
+        """
+        return self._handler.batches
+
     async def room(self, batch_size: int) -> int:
         return batch_size
 
     async def process(self, batch: list[QueueMessage], link: Link) -> bool:
         """Handle and settle a batch; returns whether more may be waiting."""
-        parts = [batch[start : start + PART] for start in range(0, len(batch), PART)]
+        part = self._handler.part
+        parts = [batch[start : start + part] for start in range(0, len(batch), part)]
         work = _Work(batch, parts, self._prepared(parts[0]))
         is_settled = False
         try:

@@ -48,7 +48,14 @@ class Applied:
 
 
 class Handler(Protocol[Prepared]):
-    """Applies messages inside the worker's transaction; raises Retry or Permanent, or fails."""
+    """Applies messages inside the worker's transaction; raises Retry or Permanent, or fails.
+
+    So many batches of it are worked on at once, each in parts of so many messages: one part is
+    prepared while PostgreSQL works on the one before.
+    """
+
+    batches: int
+    part: int
 
     def prepare(self, messages: Sequence[QueueMessage]) -> Prepared:
         """Do what needs no database, while another batch is being applied."""
