@@ -84,7 +84,8 @@ $$;
 
 -- Called with lanes whose turn the caller holds. A lane without work goes, with its turn; every
 -- other one gets a new turn, due when its head is. Waits for nobody: a lane that a producer holds
--- is not empty for long. Returns whether any of them has further work. Looks begin where the turn says.
+-- is not empty for long. Returns whether any of them has, or may have by now, further work. Looks begin where
+-- the turn says.
 create or replace function chatsync.let_lanes_go(p_lanes text[]) returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -153,7 +154,8 @@ begin
     where id is not null or not lane = any (coalesce(v_locked, '{}'))
     on conflict (lane, life) do nothing
   )
-  select coalesce(bool_or(id is not null), false),
+  -- Who holds a lane may commit before this does: who looks for it then still finds the turn taken.
+  select coalesce(bool_or(id is not null or not lane = any (coalesce(v_locked, '{}'))), false),
     array_agg(lane) filter (
       where id is null and not is_permanent and lane = any (coalesce(v_locked, '{}')))
   into v_has_more, v_empty

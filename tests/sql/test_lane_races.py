@@ -38,6 +38,29 @@ def test_settling_waits_for_no_producer_and_strands_nothing(connections: Connect
     assert labels(claim(connection, worker_id)) == ["second"]
 
 
+def test_a_settlement_looks_again_where_a_producer_may_commit_before_it(
+    connections: Connections,
+) -> None:
+    connection, worker_id = register(connections)
+    other, other_id = register(connections)
+    enqueue(connection, "a", "first")
+    claimed = claim(connection, worker_id)
+    producer = connections.open("chatsync_worker")
+    producer.execute("begin")
+    enqueue(producer, "a", "second")
+
+    connection.execute("begin")
+    settling = "select chatsync.settle(%s, %s)"
+    has_more = value(connection, settling, [claimed[0].lease_id, [claimed[0].id]])
+    producer.execute("commit")
+    # Whoever is woken by the producer finds the lane taken.
+    assert claim(other, other_id) == []
+    connection.execute("commit")
+
+    assert has_more is True
+    assert labels(claim(connection, worker_id)) == ["second"]
+
+
 def test_a_lane_whose_producer_changes_its_mind_goes_at_the_next_claim(
     connections: Connections, owner: SyncConnection
 ) -> None:
