@@ -155,15 +155,20 @@ async def test_stats_are_added_up_over_gateways(
             two.session(),
             two.session(token(tenant="t2")),
         ):
+            await one.post(delivery(said("hello", "w-1", "1555"), customer="1555", name="C"))
 
             async def both_know() -> bool:
                 admin = token(role="admin")
                 answers = [(await each.get("/api/stats", admin)).json() for each in (one, two)]
                 return all(
-                    answer["connectionsByTenant"] == {"t1": 3, "t2": 1} for answer in answers
+                    answer["connectionsByTenant"] == {"t1": 3, "t2": 1}
+                    # The conversation and its message, to three.
+                    and answer["delivery"] == {"eventsDelivered": 6}
+                    for answer in answers
                 )
 
             await until(both_know)
+            ours = (await two.get("/api/stats", token())).json()
             everything = (await one.get("/api/stats", token(role="service"))).json()
             older = (await one.get("/api/socket/stats", token(role="service"))).json()
             mine = (await two.get("/api/stats", token(tenant="t2"))).json()
@@ -174,6 +179,7 @@ async def test_stats_are_added_up_over_gateways(
             "scheduled", "pending", "processing", "retrying", "paused", "dead",
         }  # fmt: skip
         assert (mine["totalConnections"], mine["connectionsByTenant"]) == (1, {"t2": 1})
+        assert (ours["delivery"]["eventsDelivered"], mine["delivery"]["eventsDelivered"]) == (6, 0)
         assert "gateways" not in mine
 
         # One that ended well is not counted any more.

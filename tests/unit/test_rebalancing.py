@@ -25,7 +25,7 @@ class Spoiled:
         self.counted.set()
         if self.counts == 1:
             raise LookupError
-        return [Figures({}, 0)]
+        return [Figures({}, {})]
 
     def members(self) -> list[object]:
         return []

@@ -30,8 +30,9 @@ log = structlog.stdlib.get_logger(__name__)
 class Doorbell:
     """Collects hints and rings them out. `run` it as a task."""
 
-    def __init__(self, url: str, role: Role) -> None:
+    def __init__(self, url: str, role: Role, *, coalesce_seconds: float = COALESCE_SECONDS) -> None:
         self._url = url
+        self._coalesce_seconds = coalesce_seconds
         self._role: Role = role
         self._connection: QuickConnection | None = None
         # A probe and a ring may come at once; only one of them makes the connection.
@@ -80,7 +81,7 @@ class Doorbell:
         try:
             while True:
                 await self._has_waiting.wait()
-                rest = self._rung_at + COALESCE_SECONDS - time.monotonic()
+                rest = self._rung_at + self._coalesce_seconds - time.monotonic()
                 if rest > 0:
                     await asyncio.sleep(rest)
                 self._has_waiting.clear()

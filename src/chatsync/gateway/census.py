@@ -35,18 +35,18 @@ log = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one process did since its start, and whom it serves now."""
+    """Whom one process serves now, and the events it delivered since its start, by tenant."""
 
     connections: dict[str, int]
-    events_delivered: int
+    delivered: dict[str, int]
 
     @classmethod
     def read(cls, document: dict[str, Any]) -> Self:
         """What another process said, perhaps one of another version."""
-        return cls(document.get("connections", {}), document.get("eventsDelivered", 0))
+        return cls(document.get("connections", {}), document.get("delivered", {}))
 
     def document(self) -> dict[str, object]:
-        return {"connections": self.connections, "eventsDelivered": self.events_delivered}
+        return {"connections": self.connections, "delivered": self.delivered}
 
 
 class Census:
@@ -60,8 +60,7 @@ class Census:
 
     def own(self) -> Figures:
         """The figures of this process, now."""
-        connections = self._hub.sessions_by_tenant()
-        return Figures(dict(connections), metrics.value(metrics.EVENTS_DELIVERED))
+        return Figures(dict(self._hub.sessions_by_tenant()), dict(self._hub.delivered_by_tenant()))
 
     async def everywhere(self) -> list[Figures]:
         """Those of all gateway processes, ours first. Raises DatabaseUnavailable."""
@@ -118,7 +117,8 @@ class Census:
 
 
 def summed(figures: list[Figures]) -> Figures:
-    connections: Counter[str] = Counter()
+    connections, delivered = Counter[str](), Counter[str]()
     for each in figures:
         connections.update(each.connections)
-    return Figures(dict(connections), sum(each.events_delivered for each in figures))
+        delivered.update(each.delivered)
+    return Figures(dict(connections), dict(delivered))

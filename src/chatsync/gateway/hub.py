@@ -70,6 +70,8 @@ class Hub:
         self._sessions_by_tenant: Counter[str] = Counter()
         self._by_address: Counter[str] = Counter()
         self._unauthenticated: Counter[str] = Counter()
+        # To sessions that have left.
+        self._delivered_before: Counter[str] = Counter()
         self.is_draining = False
         # Events written and not yet counted: one step of the metric for a whole pass.
         self.delivered = 0
@@ -83,6 +85,14 @@ class Hub:
 
     def sessions_by_tenant(self) -> Counter[str]:
         return Counter(self._sessions_by_tenant)
+
+    def delivered_by_tenant(self) -> Counter[str]:
+        """Events that were written to sessions since this process began."""
+        delivered = Counter(self._delivered_before)
+        for member in self._everyone:
+            if (claims := member.session.claims) is not None:
+                delivered[claims.tenant_id] += member.session.reading.events_written
+        return delivered
 
     def greet(self, member: Member, address: str) -> None:
         """Admit a socket that has not said who it is. Raises Unavailable or RateLimited."""
@@ -126,6 +136,7 @@ class Hub:
         if claims is None:
             return
         self.unwatch(member, claims.tenant_id)
+        self._delivered_before[claims.tenant_id] += member.session.reading.events_written
         _take_one(self._by_user, (claims.tenant_id, claims.user_id))
         _take_one(self._sessions_by_tenant, claims.tenant_id)
         metrics.SESSIONS.labels(member.transport).dec()

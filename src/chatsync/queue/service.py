@@ -18,6 +18,10 @@ from chatsync.queue.workplace import Workplace
 from chatsync.settings import Settings
 from chatsync.supervision import running
 
+# Producers are many, and each has a bell of its own; a worker that has much to do gathers it for as
+# long. After a silence a producer rings in the call that commits, and waits for nobody.
+PRODUCER_COALESCE_SECONDS = 0.015
+
 Fit: TypeAlias = Callable[[Workplace], Mapping[str, WorkOff]]
 
 
@@ -92,7 +96,7 @@ async def enqueuing(settings: Settings) -> AsyncGenerator[tuple[Database, Doorbe
         name="chatsync producer",
         patience_seconds=PATIENCE_SECONDS,
     )
-    doorbell = Doorbell(url, "chatsync_worker")
+    doorbell = Doorbell(url, "chatsync_worker", coalesce_seconds=PRODUCER_COALESCE_SECONDS)
     await database.open()
     try:
         async with running(doorbell.run):

@@ -102,11 +102,6 @@ SESSIONS_BEHIND = Gauge(
 HTTP_REQUESTS = Counter("chatsync_http_requests_total", "HTTP answers.", ["status"])
 
 
-def value(counter: Counter) -> int:
-    """What a counter without labels has in this process."""
-    return int(next(iter(counter.collect())).samples[0].value)
-
-
 def render(multiprocess_dir: str | None) -> tuple[bytes, str]:
     """The exposition text and its content type; of all worker processes where there are several."""
     registry = REGISTRY

@@ -37,17 +37,18 @@ class Stats:
         tenant_id = None if claims.role in SEES_ALL else claims.tenant_id
         gateways = await self._census.everywhere()
         total = summed(gateways)
-        connections = total.connections
+        connections, delivered = total.connections, total.delivered
         if tenant_id is not None:
             connections = {tenant_id: connections.get(tenant_id, 0)}
+            delivered = {tenant_id: delivered.get(tenant_id, 0)}
         document: dict[str, object] = {
             "totalConnections": sum(connections.values()),
             "connectionsByTenant": connections,
+            "delivery": {"eventsDelivered": sum(delivered.values())},
             "queue": await self._queue(tenant_id),
         }
         if tenant_id is None:
             document["gateways"] = len(gateways)
-            document["delivery"] = {"eventsDelivered": total.events_delivered}
         return JSONResponse(document, headers={"Cache-Control": "no-store"})
 
     async def _queue(self, tenant_id: str | None) -> Mapping[str, int]:
