@@ -19,9 +19,9 @@ Book: TypeAlias = Callable[[Connection, list[Message[Payload]]], Awaitable[None]
 class Transactional(Generic[Payload]):
     """Calls a function with batches; the fence undoes what it did when the lease was lost."""
 
-    # A quarter more than two batches in parts of 250 (docs/queue-benchmarks.md): there is little to
+    # A third more than two batches in parts of 250 (docs/queue-benchmarks.md): there is little to
     # prepare, and each part is a transaction.
-    batches = 3
+    batches = 4
     part = 2000
 
     def __init__(
