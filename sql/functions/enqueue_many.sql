@@ -1,20 +1,20 @@
 -- Many messages in one call, of any queues and tenants.
 
--- Called by enqueue_many(). One row a message, as its JSON names the columns, with its place.
+-- Called by enqueue_many(). One row a message, as its JSON names the columns, with its place. Without a
+-- search_path of its own, which would have its rows copied once more.
 create or replace function chatsync.new_messages(p_messages jsonb) returns table (
   queue text, tenant_id text, message_type text, payload jsonb, ordering_key text, dedupe_key text,
   priority smallint, scheduled_at timestamptz, correlation_id text, metadata jsonb, inbox_id bigint,
   max_retries integer, place bigint
 )
 language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
+begin atomic
   select *
   from rows from (jsonb_to_recordset(p_messages) as (
     queue text, tenant_id text, message_type text, payload jsonb, ordering_key text, dedupe_key text,
     priority smallint, scheduled_at timestamptz, correlation_id text, metadata jsonb, inbox_id bigint,
-    max_retries integer)) with ordinality
-$$;
+    max_retries integer)) with ordinality;
+end;
 
 -- Called by enqueue_many(). The waiting messages that have the dedupe keys of an array, place by place.
 create or replace function chatsync.first_of_keys(p_messages jsonb) returns bigint[]
@@ -50,13 +50,16 @@ declare
   v_first bigint[];
   v_found bigint[] := '{}';
 begin
+  -- Only what it takes to hold lanes: to read all of a message is a tenth of the whole.
   for v_part in
     select m.queue, bool_or(m.dedupe_key is not null) as has_dedupe_keys,
       array_agg(m.tenant_id) as tenant_ids, array_agg(m.inbox_id) as inbox_ids,
       -- What comes later joins its lane when it is due.
       array_agg(case when m.scheduled_at > v_now then null else m.ordering_key end) as ordering_keys,
       array_agg(coalesce(m.priority, 0::smallint)) as priorities
-    from chatsync.new_messages(p_messages) as m
+    from jsonb_to_recordset(p_messages) as m (
+      queue text, tenant_id text, ordering_key text, dedupe_key text, priority smallint,
+      scheduled_at timestamptz, inbox_id bigint)
     group by m.queue
     order by m.queue
   loop
