@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from chatsync.dev.embedded import EmbeddedPostgres
+from chatsync.gateway.http.request import encode_token
 from chatsync.inbox import reads
 from service.harness import Gateway, create_inbox, running_gateway, settings_for, token
 from service.payloads import delivery, said
@@ -141,6 +142,11 @@ async def test_what_a_replica_does_not_know_is_asked_of_the_primary(
 
     assert answer.status_code == 410  # another tenant's cursor
     assert unknown.status_code == 404
+    # Nor does a question that nobody can answer keep others from it.
+    wrong = encode_token(["no time at all", 1])
+    refused = await gateway.get("/api/conversations", before=wrong, after=cursor)
+    assert refused.status_code == 422
+    assert (await asked(gateway, "/api/sync", after=cursor))[0] == "replica"
 
 
 async def test_while_the_replica_is_away_the_primary_answers(

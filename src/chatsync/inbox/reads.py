@@ -104,6 +104,9 @@ class Reads:
                 if snapshot is None or any(snapshot.flaw(cursor) for cursor in cursors):
                     raise _Unsuited
                 answer = await question(snapshot)
+        except psycopg.DataError as error:
+            # What a caller asks wrongly the primary refuses.
+            raise _Unsuited from error
         except (DatabaseUnavailable, psycopg.Error) as error:
             # It is away, was not migrated yet, or ended the query to go on with its replay.
             log.warning("replica_failed", error=repr(error))
