@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from chatsync.dev.embedded import EmbeddedPostgres
 from chatsync.dev.postgres.cluster import ROLES, locate, password_file
@@ -45,12 +45,8 @@ class Standby:
         raise AssertionError("the standby does not follow")
 
     def _as_superuser(self, query: str, *parameters: str) -> object:
-        url = conninfo_to_dict(self.url) | {
-            "user": "postgres",
-            "password": self._password,
-            "dbname": "postgres",
-        }
-        with psycopg.connect(**url, autocommit=True) as connection:  # pyright: ignore[reportArgumentType]
+        url = make_conninfo(self.url, user="postgres", password=self._password, dbname="postgres")
+        with psycopg.connect(url, autocommit=True) as connection:
             row = connection.execute(query.encode(), parameters).fetchone()
         return row and row[0]
 

@@ -18,8 +18,8 @@ from chatsync.queue.workplace import Workplace
 from chatsync.settings import Settings
 from chatsync.supervision import running
 
-# Producers are many, and each has a bell of its own; a worker that has much to do gathers it for as
-# long. After a silence a producer rings in the call that commits, and waits for nobody.
+# Producers are many, and each has a bell of its own; a worker that has much to do lets it gather,
+# too. After a silence a producer rings in the call that commits, and waits for nobody.
 PRODUCER_COALESCE_SECONDS = 0.015
 
 Fit: TypeAlias = Callable[[Workplace], Mapping[str, WorkOff]]

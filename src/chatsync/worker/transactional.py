@@ -19,8 +19,8 @@ Book: TypeAlias = Callable[[Connection, list[Message[Payload]]], Awaitable[None]
 class Transactional(Generic[Payload]):
     """Calls a function with batches; the fence undoes what it did when the lease was lost."""
 
-    # A third more than two batches in parts of 250 (docs/queue-benchmarks.md): there is little to
-    # prepare, and each part is a transaction.
+    # There is little to prepare, and each part would be a transaction; while some batches wait for
+    # the disk, others are worked on.
     batches = 4
     part = 2000
 
